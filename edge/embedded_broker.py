@@ -1,0 +1,55 @@
+"""An MQTT broker inside the box, for the demo and for laptops.
+
+It is amqtt: MQTT 3.1.1, no login, bound to the loopback address only. A plant
+runs its own broker; nothing else here depends on which one it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from amqtt.broker import Broker
+from amqtt.errors import BrokerError as AmqttError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HOST = "127.0.0.1"
+POLL_S = 0.05
+
+
+class EmbeddedBrokerError(Exception):
+    """The embedded broker cannot start; the message names its port."""
+
+
+def serve(port: int, ready: Callable[[], None], stop: Callable[[], bool]) -> None:
+    """Run the broker until ``stop``; call ``ready`` once it accepts connections.
+
+    Raises:
+        EmbeddedBrokerError: The port is in use or not allowed.
+    """
+    for name in ("amqtt", "transitions"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    asyncio.run(_serve(port, ready, stop))
+
+
+async def _serve(port: int, ready: Callable[[], None], stop: Callable[[], bool]) -> None:
+    broker = Broker(
+        {
+            "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
+            "plugins": {
+                "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}
+            },
+        }
+    )
+    try:
+        await broker.start()
+    except (AmqttError, OSError) as error:
+        msg = f"embedded MQTT broker: port {port} on {HOST} cannot be bound: {error}"
+        raise EmbeddedBrokerError(msg) from error
+    ready()
+    while not stop():
+        await asyncio.sleep(POLL_S)
+    await broker.shutdown()

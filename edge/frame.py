@@ -1,0 +1,91 @@
+"""A frame and its announcement: what a camera saw, and that it saw something.
+
+The announcement is made at trigger time, before anybody knows whether there
+are pixels; the frame is the announcement together with its pixels. Limits on
+identifiers are what keeps every MQTT message within its 512 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+CameraId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
+"""Name of a camera: a path and topic segment, at most 16 characters."""
+
+BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+"""64 random bits in hex: one start of one process."""
+
+PartId = Annotated[str, Field(pattern=r"^[!-:<-~]{1,48}$")]
+"""What is on the belt: 1 to 48 visible ASCII characters without the semicolon,
+which separates the fields of the ``plc`` message."""
+
+RecipeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,24}$")]
+"""Name of a product set-up, at most 24 characters."""
+
+PixelFormat = Literal["mono", "bgr", "rgb"]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+MAX_SIDE_PX = 32_768
+ORIGIN_LIMIT = 256
+
+
+class Announcement(BaseModel):
+    """One trigger of one camera, numbered when it happened."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    camera: CameraId
+    boot: BootId
+    """The start of the ingest process that counted this frame."""
+    seq: int = Field(ge=1)
+    """Durable number of the frame at its camera; it goes on across restarts."""
+    part_id: PartId
+    captured_at: AwareDatetime
+    """Trigger time, UTC."""
+    captured_ns: int = Field(ge=0)
+    """The same moment on the host's monotonic clock; deadlines count from it."""
+    origin: str = Field(default="", max_length=ORIGIN_LIMIT)
+    """Where the pixels came from, for a person: a file name, a device."""
+
+    @property
+    def key(self) -> FrameKey:
+        """What makes the frame unique for ever."""
+        return FrameKey(self.camera, self.boot, self.seq)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FrameKey:
+    """Primary key of a frame, in the ledger and on every wire."""
+
+    camera: str
+    boot: str
+    seq: int
+
+    def __str__(self) -> str:
+        """Path of the frame's evidence: camera/boot/seq."""
+        return f"{self.camera}/{self.boot}/{self.seq}"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Pixels with the announcement they belong to.
+
+    ``pixels`` has shape (height, width) for ``mono`` and (height, width, 3)
+    otherwise; dtype uint8 up to 8 bits, uint16 above. Values are scaled by the
+    declared ``bit_depth``, never by what the picture happens to contain.
+    """
+
+    announcement: Announcement
+    pixels: Pixels
+    pixel_format: PixelFormat
+    bit_depth: int
+
+    @property
+    def key(self) -> FrameKey:
+        """Key of the announcement."""
+        return self.announcement.key

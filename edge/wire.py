@@ -1,0 +1,198 @@
+"""The wire between ingest, scorer and gate: versioned, validated, without pickle.
+
+A frame is two parts, a JSON header and the raw pixels; every other message is
+one JSON part with its kind. Pixels are never copied here: ``encode_frame``
+hands out a view for ZeroMQ to send from, ``decode_frame`` a read-only view on
+what ZeroMQ received.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from edge.frame import MAX_SIDE_PX, Announcement, BootId, CameraId, Frame, PixelFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from edge.frame import Pixels
+
+MAX_NOTE_BYTES = 8_192
+"""A note is under 1 kB; anything far above is not ours."""
+MAX_FRAME_BYTES = 512 * 1024 * 1024
+"""A 150-megapixel colour frame at 8 bits; more needs regions, not one message."""
+DETAIL_LIMIT = 512
+BYTE_BITS = 8
+
+
+class WireError(Exception):
+    """A message that is not ours, of another version, or damaged."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    v: Literal[1] = 1
+
+
+class _FrameHeader(_Message):
+    announcement: Announcement
+    pixel_format: PixelFormat
+    bit_depth: int = Field(ge=1, le=16)
+    height: int = Field(ge=1, le=MAX_SIDE_PX)
+    width: int = Field(ge=1, le=MAX_SIDE_PX)
+
+
+class Announced(_Message):
+    """Ingest to gate: a frame exists and wants a result before its deadline."""
+
+    kind: Literal["announced"] = "announced"
+    announcement: Announcement
+
+
+class Lost(_Message):
+    """Ingest to gate: the scorer will never see this frame, and why."""
+
+    kind: Literal["lost"] = "lost"
+    announcement: Announcement
+    why: Literal["corrupt", "dropped"]
+    detail: str = Field(max_length=DETAIL_LIMIT)
+
+
+class Acknowledged(_Message):
+    """Gate to ingest: the notice about this frame is committed to disk."""
+
+    kind: Literal["acknowledged"] = "acknowledged"
+    boot: BootId
+    seq: int
+    notice: Literal["announced", "lost"]
+
+
+class Hello(_Message):
+    """Ingest to scorer, several times a second: who is here, and what was sent.
+
+    ``sent`` counts the frames of this ``boot`` that left for any scorer. It
+    travels behind them on the same connection, so whatever it counts and the
+    scorer does not hold is finished or lost, and needs no credit any more.
+    """
+
+    kind: Literal["hello"] = "hello"
+    camera: CameraId
+    boot: BootId
+    sent: int = Field(ge=0)
+
+
+class Credit(_Message):
+    """Scorer to ingest: at most ``window`` frames beyond ``settled`` may be out.
+
+    Both are totals, not increments, so a lost or repeated message does no harm.
+    """
+
+    kind: Literal["credit"] = "credit"
+    boot: BootId
+    settled: int = Field(ge=0)
+    """Frames of this boot that are finished or lost."""
+    window: int = Field(ge=1, le=1024)
+
+
+class ScorerUp(_Message):
+    """Scorer to gate: a scorer process is ready for frames."""
+
+    kind: Literal["scorer_up"] = "scorer_up"
+    scorer: BootId
+    model: str = Field(max_length=32)
+
+
+Note = Announced | Lost | Acknowledged | Hello | Credit | ScorerUp
+_NOTES: TypeAdapter[Note] = TypeAdapter(Annotated[Note, Field(discriminator="kind")])
+
+
+def encode_note(note: Note) -> bytes:
+    """Return the one part of a note."""
+    return note.model_dump_json().encode()
+
+
+def decode_note(part: bytes | memoryview) -> Note:
+    """Read a note.
+
+    Raises:
+        WireError: Longer than MAX_NOTE_BYTES, of another version, of no known
+            kind, or with a wrong field.
+    """
+    if len(part) > MAX_NOTE_BYTES:
+        msg = f"not a note: {len(part)} bytes, the limit is {MAX_NOTE_BYTES}"
+        raise WireError(msg)
+    try:
+        return _NOTES.validate_json(bytes(part))
+    except ValidationError as error:
+        msg = f"not a note: {_first_line(error)}"
+        raise WireError(msg) from error
+
+
+def encode_frame(frame: Frame) -> tuple[bytes, memoryview]:
+    """Return header and pixels; the second part is a view, not a copy."""
+    height, width = frame.pixels.shape[:2]
+    header = _FrameHeader(
+        announcement=frame.announcement,
+        pixel_format=frame.pixel_format,
+        bit_depth=frame.bit_depth,
+        height=height,
+        width=width,
+    )
+    pixels = np.ascontiguousarray(frame.pixels)
+    return header.model_dump_json().encode(), pixels.data.cast("B")
+
+
+def decode_frame(parts: Sequence[bytes | memoryview]) -> Frame:
+    """Rebuild a frame; its pixels are a read-only view on the second part.
+
+    Raises:
+        WireError: Not two parts, a header of another version or with a wrong
+            field, or a size that does not match the number of bytes.
+    """
+    try:
+        head, body = parts
+        header = _FrameHeader.model_validate_json(bytes(head))
+        pixels: Pixels = np.frombuffer(body, _dtype(header.bit_depth)).reshape(_shape(header))
+    except (ValidationError, ValueError) as error:
+        msg = f"not a frame message: {_first_line(error)}"
+        raise WireError(msg) from error
+    pixels.flags.writeable = False
+    return Frame(header.announcement, pixels, header.pixel_format, header.bit_depth)
+
+
+def pixel_shape_fault(pixels: Pixels, pixel_format: PixelFormat, bit_depth: int) -> str:
+    """Say what is wrong with pixels for this format and depth; empty if nothing is."""
+    channels = 1 if pixels.ndim == 2 else pixels.shape[-1]  # noqa: PLR2004 - height and width
+    if pixels.ndim not in {2, 3} or (channels == 1) != (pixel_format == "mono"):
+        return f"shape {pixels.shape} is not {pixel_format}"
+    if pixel_format != "mono" and channels != 3:  # noqa: PLR2004 - colours
+        return f"{channels} channels, {pixel_format} has 3"
+    if pixels.dtype != _dtype(bit_depth):
+        return f"{pixels.dtype} pixels cannot be {bit_depth} bits deep"
+    if min(pixels.shape[:2]) < 1 or max(pixels.shape[:2]) > MAX_SIDE_PX:
+        return f"shape {pixels.shape}: each side is 1 to {MAX_SIDE_PX} px"
+    if pixels.nbytes > MAX_FRAME_BYTES:
+        return f"{pixels.nbytes} bytes, the limit is {MAX_FRAME_BYTES}"
+    return ""
+
+
+def _dtype(bit_depth: int) -> npt.DTypeLike:
+    return np.dtype("u1") if bit_depth <= BYTE_BITS else np.dtype("<u2")
+
+
+def _shape(header: _FrameHeader) -> tuple[int, ...]:
+    plane = (header.height, header.width)
+    return plane if header.pixel_format == "mono" else (*plane, 3)
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_context=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error)
