@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from amqtt.broker import Broker
 from amqtt.errors import BrokerError as AmqttError
 
+from edge.errors import LineError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,7 +22,7 @@ HOST = "127.0.0.1"
 POLL_S = 0.05
 
 
-class EmbeddedBrokerError(Exception):
+class EmbeddedBrokerError(LineError):
     """The embedded broker cannot start; the message names its port."""
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import zmq
 
+from edge.errors import LineError
 from edge.frame import ORIGIN_LIMIT, Announcement, Frame
 from edge.sockets import Context, connect_dealer, receive_all, try_send
 from edge.sources import Capture, EndOfSourceError, Source
@@ -51,7 +52,7 @@ COUNTER_DIGITS = 20
 Policy = Literal["wait", "drop_oldest"]
 
 
-class IngestError(Exception):
+class IngestError(LineError):
     """Ingest cannot start; the message names the file or endpoint."""
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge.errors import LineError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,7 +33,7 @@ KEEPALIVE_S = 5
 Protocol = Literal["5", "3.1.1"]
 
 
-class BrokerError(Exception):
+class BrokerError(LineError):
     """The broker cannot be reached or refuses; the message names host and port."""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import zmq
 
+from edge.errors import LineError
 from edge.wire import MAX_FRAME_BYTES
 
 LINGER_MS = 500
@@ -26,7 +27,7 @@ Context = zmq.Context[zmq.Socket[bytes]]
 Socket = zmq.Socket[bytes]
 
 
-class EndpointError(Exception):
+class EndpointError(LineError):
     """An endpoint cannot be bound or is not usable; the message names it."""
 
 

@@ -19,6 +19,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # no stubs shipped
+from onnx import numpy_helper
 
 Array: TypeAlias = npt.NDArray[np.float32]
 
@@ -75,9 +78,6 @@ def timm_tensors(model: bytes) -> dict[str, Array]:
 
 def _load_graph(model: bytes) -> Any:  # noqa: ANN401 - onnx ships no types for its messages
     """Parse the model; only its graph matters."""
-    import onnx
-    from google.protobuf.message import DecodeError
-
     try:
         return onnx.load_model_from_string(model).graph
     except DecodeError as error:
@@ -87,12 +87,10 @@ def _load_graph(model: bytes) -> Any:  # noqa: ANN401 - onnx ships no types for 
 
 def _constants(graph: Any) -> dict[str, Array]:  # noqa: ANN401 - see _load_graph
     """Return every constant tensor by name: initializers and Constant nodes."""
-    from onnx import numpy_helper
-
     found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant":
-            found |= {node.output[0]: a.t for a in node.attribute if a.name == "value"}
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found |= dict.fromkeys(node.output, node.attribute[0].t)
     return {name: numpy_helper.to_array(tensor) for name, tensor in found.items()}
 
 
@@ -126,7 +124,7 @@ def _position_embeddings(constants: Mapping[str, Array], channels: int) -> Array
     unnamed = [
         value
         for name, value in constants.items()
-        if not name.startswith("backbone.") and value.ndim == 3 and value.shape[::2] == (1, channels)
+        if not name.startswith("backbone.") and value.shape == (1, *value.shape[1:2], channels)
     ]
     unnamed.sort(key=lambda value: value.shape[1])
     if len(unnamed) != 2 or unnamed[0].shape[1] != 1:  # noqa: PLR2004 - class token and patches

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge.errors import LineError
 from edge.frame import PixelFormat, Pixels
 
 
-class SourceError(Exception):
+class SourceError(LineError):
     """A source cannot be opened or has become unusable; the message names it."""
 
 

@@ -1,0 +1,335 @@
+"""Sliding window: one new frame costs one row and one column, not the window.
+
+For each ordered pair of frames the nearest-token maxima are kept. A new frame
+is compared with every frame held, both ways from one product; an evicted frame
+takes its row and column with it. Scores are read off the pairs on demand, and
+equal batch mutual scoring of the current voters.
+
+Frames are held in slots. A voter scores the others; a slot that does not vote
+(a suspect in quarantine) is scored like any other, and its pairs are kept too,
+so that giving it the vote later is exact and costs nothing. This module knows
+nothing of time, admission or verdicts.
+
+Main path: ``SlidingMuSc``; its naive twin is ``msm.mutual_scores`` over the
+voters, and tests hold one to the other after every step.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from musc import msm
+from musc.lnamd import DEGREES, aggregate
+
+_Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of tokens and image feature
+
+
+class SlotError(ValueError):
+    """A slot that is not there, not free, or has nobody to be compared with."""
+
+
+def estimated_bytes(
+    capacity: int,
+    stages: int,
+    patches: int,
+    channels: int,
+    degrees: Sequence[int] = DEGREES,
+    dtype: torch.dtype = torch.float32,
+) -> int:
+    """Memory that a full ``SlidingMuSc`` holds, known before it is built.
+
+    Counts tokens, their norms, and the pairs of every slot with every slot; not
+    the image features (a few kB each) nor the block of similarities in work.
+
+    Returns:
+        Bytes.
+    """
+    wide = msm.wide_dtype(dtype).itemsize
+    groups = stages * len(degrees)
+    tokens = capacity * groups * patches * (channels * dtype.itemsize + wide)
+    return tokens + capacity * capacity * groups * patches * wide
+
+
+class SlidingMuSc:
+    """Mutual scores of a window that changes by one frame at a time.
+
+    Not safe for use by several threads at once. A call that raises leaves the
+    state as it was.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        degrees: Sequence[int] = DEGREES,
+        keep_lowest: float = msm.KEEP_LOWEST,
+        *,
+        interpolate: bool = False,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Describe the window; memory is taken at the first push.
+
+        Args:
+            capacity: Slots in all: peers, quarantine and pins; at least 2.
+            degrees: As ``lnamd.aggregate``.
+            keep_lowest: As ``msm.mutual_scores``.
+            interpolate: As ``msm.mutual_scores``.
+            device: Where tokens and pairs live.
+            dtype: Type of the stored tokens. The pairs are float32 or wider: a
+                cosine in half precision is off by 0.03 in distance near 0.
+
+        Raises:
+            ValueError: A capacity below 2, or a share outside its limits.
+        """
+        if capacity < 2:  # noqa: PLR2004 - a frame and one peer
+            msg = f"capacity is {capacity}, wanted at least 2 slots: a frame needs a peer"
+            raise ValueError(msg)
+        msm.check_share(keep_lowest)
+        self._capacity = capacity
+        self._degrees = tuple(degrees)
+        self._keep_lowest = keep_lowest
+        self._interpolate = interpolate
+        self._device = torch.device(device)
+        self._dtype = dtype
+        self._votes: dict[int, bool] = {}  # occupied slots, oldest first
+        self._rings: _Rings | None = None
+        self._shapes: _Shapes | None = None
+
+    @property
+    def capacity(self) -> int:
+        """Slots in all."""
+        return self._capacity
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Occupied slots, oldest first."""
+        return tuple(self._votes)
+
+    @property
+    def voters(self) -> tuple[int, ...]:
+        """Occupied slots that score others, oldest first."""
+        return tuple(slot for slot, votes in self._votes.items() if votes)
+
+    def __len__(self) -> int:
+        """Occupied slots."""
+        return len(self._votes)
+
+    def push(self, tokens: Tensor, image_feature: Tensor, votes: bool = True) -> int:  # noqa: FBT001, FBT002 - the published signature
+        """Take in a frame and compare it with every frame held.
+
+        Where no slot is free, the oldest voter goes and its slot is used again.
+
+        Args:
+            tokens: The backbone's patch tokens [S, P, C], not yet aggregated.
+            image_feature: Its image feature [D].
+            votes: Whether the frame scores others.
+
+        Returns:
+            The slot, 0 to capacity - 1.
+
+        Raises:
+            ValueError: Numbers that are not finite, or shapes that are not those
+                of the first push.
+            SlotError: Full, and nobody votes.
+        """
+        shapes = (tuple(tokens.shape), tuple(image_feature.shape))
+        self._check_shapes(shapes)
+        with torch.no_grad():
+            features = aggregate(tokens.to(self._device)[None], self._degrees)[0]
+            if not (features.isfinite().all() and image_feature.isfinite().all()):
+                msg = "tokens or image_feature hold numbers that are not finite"
+                raise ValueError(msg)
+            slot, evicted = self._choose_slot()
+            rings = self._rings or _Rings(self._capacity, features, image_feature, self._dtype)
+            peers = sorted(other for other in self._votes if other != evicted)
+            rings.store(slot, features, image_feature, peers)
+        self._rings, self._shapes = rings, shapes
+        self._votes.pop(slot, None)
+        self._votes[slot] = bool(votes)
+        return slot
+
+    def set_votes(self, slot: int, votes: bool) -> None:  # noqa: FBT001 - the published signature
+        """Let a slot score others, or no longer; its age stays.
+
+        Raises:
+            SlotError: The slot is not occupied.
+        """
+        self._occupied(slot)
+        self._votes[slot] = bool(votes)
+
+    def evict(self, slot: int) -> None:
+        """Free a slot.
+
+        Raises:
+            SlotError: The slot is not occupied.
+        """
+        self._occupied(slot)
+        del self._votes[slot]
+
+    def patch_scores(self, slot: int, among: Iterable[int] | None = None) -> Tensor:
+        """Score one frame against the voters.
+
+        Args:
+            slot: The frame, a voter or not.
+            among: Occupied slots; only the voters among them count.
+
+        Returns:
+            [P] mean distances, as ``msm.mutual_scores``.
+
+        Raises:
+            SlotError: A slot is not occupied, or there is no voter but the frame.
+        """
+        distances = self.squared_distances(slot, among).sqrt_()
+        kept = msm.mean_of_lowest(distances, self._keep_lowest, interpolate=self._interpolate)
+        return kept.mean(dim=0)
+
+    def all_patch_scores(self) -> Tensor:
+        """Score every frame held, [n, P] in the order of ``slots``.
+
+        Raises:
+            SlotError: Empty, or a frame has no voter but itself.
+        """
+        if not self._votes:
+            msg = f"0 of {self._capacity} slots are occupied: nothing to score"
+            raise SlotError(msg)
+        return torch.stack([self.patch_scores(slot) for slot in self._votes])
+
+    def squared_distances(self, slot: int, among: Iterable[int] | None = None) -> Tensor:
+        """Squared distance of each token to the nearest token of each voter.
+
+        Args:
+            slot: The frame, a voter or not.
+            among: Occupied slots; only the voters among them count.
+
+        Returns:
+            [n, G, P], one row for each voter but the frame, oldest first.
+
+        Raises:
+            SlotError: A slot is not occupied, or there is no voter but the frame.
+        """
+        rings = self._occupied(slot)
+        allowed = set(self._votes if among is None else among)
+        for other in allowed:
+            self._occupied(other)
+        peers = [other for other in self.voters if other != slot and other in allowed]
+        if not peers:
+            msg = f"slot {slot} has no voter to be compared with, {len(self)} slots are occupied"
+            raise SlotError(msg)
+        return msm.squared_distances(rings.nearest[slot, peers], rings.half_squares[:, slot])
+
+    def image_features(self, slots: Iterable[int]) -> Tensor:
+        """Copy the image features of occupied slots, [n, D] in the given order.
+
+        Raises:
+            SlotError: A slot is not occupied, or none is given.
+        """
+        wanted = list(slots)
+        if not wanted:
+            msg = "no slot is given, wanted at least 1"
+            raise SlotError(msg)
+        return torch.stack([self._occupied(slot).image_features[slot] for slot in wanted])
+
+    def _check_shapes(self, shapes: _Shapes) -> None:
+        """Refuse a frame unlike the first.
+
+        Raises:
+            ValueError: The message names both shapes.
+        """
+        if self._shapes is None and tuple(map(len, shapes)) != (3, 1):
+            wanted = "[S, P, C] and [D]"
+        elif self._shapes is not None and shapes != self._shapes:
+            wanted = f"{self._shapes[0]} and {self._shapes[1]} as at the first push"
+        else:
+            return
+        msg = (
+            f"tokens and image_feature have the shapes {shapes[0]} and {shapes[1]}, wanted {wanted}"
+        )
+        raise ValueError(msg)
+
+    def _choose_slot(self) -> tuple[int, int | None]:
+        """The slot for a new frame, and the slot whose frame must go.
+
+        Raises:
+            SlotError: Full, and nobody votes.
+        """
+        if len(self._votes) < self._capacity:
+            free = (slot for slot in range(self._capacity) if slot not in self._votes)
+            return next(free), None
+        oldest = next(iter(self.voters), None)
+        if oldest is None:
+            msg = f"all {self._capacity} slots are occupied and none votes: evict one first"
+            raise SlotError(msg)
+        return oldest, oldest
+
+    def _occupied(self, slot: int) -> "_Rings":
+        """The rings, once the slot is known to hold a frame.
+
+        Raises:
+            SlotError: It holds none.
+        """
+        if self._rings is None or slot not in self._votes:
+            msg = f"slot {slot} is not occupied, occupied are {list(self._votes)}"
+            raise SlotError(msg)
+        return self._rings
+
+
+class _Rings:
+    """The numbers of every slot; which of them mean anything, the owner knows."""
+
+    def __init__(
+        self, capacity: int, features: Tensor, image_feature: Tensor, dtype: torch.dtype
+    ) -> None:
+        """Take the memory for frames like this one: [G, P, C] and [D]."""
+        groups, patches, channels = features.shape
+        wide = msm.wide_dtype(dtype)
+        device = features.device
+        # An inference tensor could not be written to outside inference mode.
+        with torch.inference_mode(mode=False):
+            # Group first: the slots of one group lie side by side and enter a product in one piece.
+            self.tokens = torch.zeros(
+                groups, capacity, patches, channels, dtype=dtype, device=device
+            )
+            self.half_squares = torch.zeros(groups, capacity, patches, dtype=wide, device=device)
+            self.nearest = torch.zeros(
+                capacity, capacity, groups, patches, dtype=wide, device=device
+            )
+            self.image_features = torch.zeros(capacity, len(image_feature), device=device)
+
+    def store(
+        self, slot: int, features: Tensor, image_feature: Tensor, peers: Sequence[int]
+    ) -> None:
+        """Put a frame into a slot, with its pairs with the peers (ascending) both ways.
+
+        Everything is computed before anything is written.
+        """
+        tokens = features.to(self.tokens.dtype)
+        half = msm.half_square_norms(tokens)
+        of_new = half.new_empty(len(peers), *half.shape)
+        of_peers = torch.empty_like(of_new)
+        for g in range(len(half)):
+            rows = 0
+            for run in _runs(peers):
+                at = slice(rows, rows + run.stop - run.start)
+                of_new[at, g], of_peers[at, g] = msm.nearest_both_ways(
+                    tokens[g], self.tokens[g, run], half[g], self.half_squares[g, run]
+                )
+                rows = at.stop
+        self.tokens[:, slot] = tokens
+        self.half_squares[:, slot] = half
+        self.image_features[slot] = image_feature
+        index = torch.tensor(peers, dtype=torch.long, device=half.device)
+        self.nearest[slot, index] = of_new
+        self.nearest[index, slot] = of_peers
+
+
+def _runs(slots: Sequence[int]) -> list[slice]:
+    """Cut ascending slots into slices of consecutive ones: 0 1 2 5 6 -> 0:3, 5:7."""
+    runs: list[slice] = []
+    for slot in slots:
+        if runs and runs[-1].stop == slot:
+            runs[-1] = slice(runs[-1].start, slot + 1)
+        else:
+            runs.append(slice(slot, slot + 1))
+    return runs

@@ -1,0 +1,230 @@
+"""``musc-edge``: the command line.
+
+Thin: each command checks its arguments and calls the module that does the
+work, imported only then, so that ``--help`` is there at once. What the
+operator can put right is one clear line on standard error; exit codes are 0
+done, 1 failed at run time, 2 bad arguments or config.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from edge.errors import LineError
+from pipeline.config_file import load_config
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+app = typer.Typer(
+    name="musc-edge",
+    help="Inspect parts on a belt by mutual scoring: no training, no labels.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+weights_app = typer.Typer(help="Show and fetch the weights of the backbones.")
+app.add_typer(weights_app, name="weights")
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the line.")]
+SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
+JsonOption = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+
+
+def main() -> None:
+    """Run the command line and turn operator errors into one line and an exit code."""
+    try:
+        app()
+    except LineError as error:
+        sys.stderr.write(f"musc-edge: {error}\n")
+        sys.exit(error.exit_code)
+
+
+@app.command()
+def demo(
+    *,
+    frames: Annotated[int, typer.Option(min=1, max=2000, help="Parts to inspect.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Which parts, in which order.")] = 0,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="A synthetic belt instead of solar cells.")
+    ] = False,
+    keep: Annotated[Path | None, typer.Option(help="Empty or new folder for the results.")] = None,
+    json_line: JsonOption = False,
+) -> None:
+    """Watch a real line judge real parts, with an embedded broker."""
+    from pipeline import demo as line_demo
+    from pipeline.demo_run import run_demo
+
+    _log_to_stderr("WARNING", "demo")
+    console = Console()
+    folder = (keep or Path(tempfile.mkdtemp(prefix="musc-edge-demo-"))).resolve()
+    prepare = line_demo.prepare_synthetic if synthetic else line_demo.prepare_cells
+    summary = run_demo(console, prepare, folder, frames, seed)
+    if json_line:
+        typer.echo(json.dumps(asdict(summary)))
+
+
+@app.command()
+def run(config: ConfigOption = Path("config.toml")) -> None:
+    """Run a line: cameras, scorer and gate under the supervisor."""
+    from edge.stopping import StopFlag
+    from pipeline.supervisor import Supervisor, line_commands
+
+    settings = _load(config, "supervisor")
+    stop = StopFlag()
+    stop.install()
+    Supervisor(line_commands(settings, config.resolve())).run(stop.is_set)
+
+
+@app.command()
+def ingest(
+    camera: Annotated[str, typer.Option(help="Id of the camera in the config.")],
+    config: ConfigOption = Path("config.toml"),
+    *,
+    supervised: SupervisedOption = False,
+) -> None:
+    """Run one camera alone."""
+    from pipeline.ingest_stage import run_ingest
+
+    run_ingest(_load(config, f"ingest {camera}"), camera, supervised=supervised)
+
+
+@app.command()
+def inspect(
+    config: ConfigOption = Path("config.toml"), *, supervised: SupervisedOption = False
+) -> None:
+    """Run the scorer alone."""
+    from pipeline.scoring import run_scoring
+
+    run_scoring(_load(config, "scoring"), supervised=supervised)
+
+
+@app.command()
+def gate(
+    config: ConfigOption = Path("config.toml"), *, supervised: SupervisedOption = False
+) -> None:
+    """Run the gate alone."""
+    from pipeline.gate_loop import run_gate
+
+    run_gate(_load(config, "gate"), supervised=supervised)
+
+
+@app.command()
+def broker(
+    config: ConfigOption = Path("config.toml"), *, supervised: SupervisedOption = False
+) -> None:
+    """Run the embedded MQTT broker alone, on the loopback address."""
+    from edge.embedded_broker import serve
+    from edge.stopping import announce_ready, stage_stop_flag
+
+    settings = _load(config, "broker")
+    stop = stage_stop_flag(supervised=supervised)
+    serve(settings.mqtt.port, lambda: announce_ready(supervised=supervised), stop.is_set)
+
+
+@app.command("check-config")
+def check_config(path: Annotated[Path, typer.Argument(help="Config file.")]) -> None:
+    """Validate a config file; each problem with key, value and limit."""
+    settings = load_config(path)
+    cameras = ", ".join(f"{camera.id} ({camera.kind})" for camera in settings.camera)
+    typer.echo(f"{path}: good; cameras {cameras}; config hash {settings.digest}")
+
+
+@app.command()
+def schema(
+    name: Annotated[str | None, typer.Argument(help="One topic: verdict, part, status.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write NAME.schema.json to.")] = None,
+) -> None:
+    """Print the JSON Schemas of the MQTT messages."""
+    from edge.contract import schemas
+
+    known = schemas()
+    if name is not None and name not in known:
+        msg = f"no schema {name!r}; there are {', '.join(known)}"
+        raise typer.BadParameter(msg)
+    chosen = {name: known[name]} if name else known
+    if out is None:
+        typer.echo(json.dumps(known[name] if name else known, indent=2))
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for topic, content in chosen.items():
+        path = out / f"{topic}.schema.json"
+        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        typer.echo(str(path))
+
+
+@app.command()
+def verdicts(
+    config: ConfigOption = Path("config.toml"),
+    *,
+    ledger: Annotated[Path | None, typer.Option(help="Ledger file, instead of a config.")] = None,
+    verdict: Annotated[str | None, typer.Option(help="Only PASS, FAIL or NO_RESULT.")] = None,
+    part: Annotated[str | None, typer.Option(help="Only this part id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Latest frames to show.")] = 20,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Compare the cameras' counts with the results.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show results from the ledger, the latest last."""
+    from pipeline import queries
+
+    path = ledger or load_config(config).ledger.path
+    if audit:
+        settings = load_config(config)
+        result = queries.audit(path, {c.id: settings.counter_path(c.id) for c in settings.camera})
+        typer.echo(json.dumps(result) if as_json else queries.audit_text(result))
+        if not all(line["balanced"] for line in result):
+            raise typer.Exit(1)
+        return
+    rows = queries.latest(path, limit=limit, verdict=verdict, part=part)
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    table = Table(*queries.SHOWN)
+    for row in rows:
+        table.add_row(*(queries.cell(row[column]) for column in queries.SHOWN))
+    Console().print(table)
+
+
+@weights_app.callback(invoke_without_command=True)
+def weights(context: typer.Context) -> None:
+    """List the known weights with source, licence and SHA-256."""
+    if context.invoked_subcommand is not None:
+        return
+    from pipeline.weights import describe, weights_cache
+
+    for row in describe(weights_cache()):
+        typer.echo("\n".join(f"{key}: {value}" for key, value in asdict(row).items()))
+
+
+@weights_app.command("fetch")
+def weights_fetch(name: Annotated[str, typer.Argument(help="Name from the list.")]) -> None:
+    """Fetch weights into the cache and verify them."""
+    from pipeline.weights import resolve, weights_cache
+
+    _log_to_stderr("INFO", "weights")
+    typer.echo(str(resolve(name, cache=weights_cache(), replace_damaged=True)))
+
+
+def _load(path: Path, stage: str) -> Config:
+    config = load_config(path)
+    _log_to_stderr(config.log.level, stage)
+    return config
+
+
+def _log_to_stderr(level: str, stage: str) -> None:
+    logging.basicConfig(
+        level=level, format=f"%(asctime)s %(levelname)-7s {stage}: %(message)s", stream=sys.stderr
+    )

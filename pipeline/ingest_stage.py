@@ -1,0 +1,71 @@
+"""The ingest process: one camera of the config, wired to gate and scorer."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+import zmq
+
+from edge.clock import SystemClock
+from edge.ingest import DurableCounter, Ingest, IngestSettings
+from edge.sources.folder import FolderSource
+from edge.sources.synthetic import SyntheticSource
+from edge.stopping import announce_ready, stage_stop_flag
+from pipeline.config import FolderCamera
+from pipeline.config_file import ConfigError
+
+if TYPE_CHECKING:
+    from edge.sockets import Context
+    from edge.sources import Source
+    from pipeline.config import Camera, Config
+
+DRAIN_DEADLINES = 2
+"""A finished source waits this many part deadlines for frames that are still out."""
+
+
+def open_source(camera: Camera) -> Source:
+    """Open the source that a ``[[camera]]`` section describes.
+
+    Raises:
+        SourceError: It cannot be opened.
+    """
+    if isinstance(camera, FolderCamera):
+        return FolderSource(camera.path, loop=camera.loop)
+    return SyntheticSource(camera.seed, frames=camera.frames, defect_rate=camera.defect_rate)
+
+
+def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
+    """Run one camera until its source is finished or it is told to stop.
+
+    Raises:
+        ConfigError: No such camera.
+        SourceError: The source cannot be opened.
+        IngestError: The counter is not writable.
+    """
+    cameras = {camera.id: camera for camera in config.camera}
+    if camera_id not in cameras:
+        msg = f"camera {camera_id!r}: not in the config; there are {', '.join(cameras)}"
+        raise ConfigError(msg)
+    camera = cameras[camera_id]
+    stop = stage_stop_flag(supervised=supervised)
+    settings = IngestSettings(
+        camera=camera.id,
+        gate_endpoint=config.endpoint("notices"),
+        scorer_endpoint=config.endpoint("frames"),
+        policy=config.transport.policy,
+        queue_frames=config.transport.queue_frames,
+        interval_ms=camera.interval_ms,
+        drain_s=DRAIN_DEADLINES * config.part.deadline_ms / 1000,
+    )
+    source = open_source(camera)
+    counter = DurableCounter(config.counter_path(camera.id))
+    context: Context = zmq.Context()
+    boot = secrets.token_hex(8)
+    ingest = Ingest(settings, source, counter, boot, SystemClock(), context)
+    announce_ready(supervised=supervised)
+    try:
+        ingest.run(stop.is_set)
+    finally:
+        ingest.close()
+        context.term()

@@ -1,0 +1,127 @@
+"""What the scorer says about one frame, and how it travels to the gate.
+
+An inspection is two parts, JSON and the patch scores as raw float32; evidence
+is JSON and an encoded image. Neither is pickled, both are validated.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.contract import State, Verdict, Why
+from edge.frame import Announcement, BootId, CameraId, FrameKey
+from edge.wire import WireError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PatchScores = npt.NDArray[np.float32]
+Affine = tuple[float, float, float, float, float, float]
+"""(a, b, c, d, e, f): x = a*column + b*row + c, y = d*column + e*row + f, sensor pixels."""
+Box = tuple[int, int, int, int]
+"""x, y, width, height in sensor pixels."""
+
+
+class Inspection(BaseModel):
+    """The scorer's opinion of one frame; only the gate makes it a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    v: Literal[1] = 1
+    announcement: Announcement
+    verdict: Verdict
+    why: Why
+    detail: str = ""
+    state: State
+    """WARMING until the frame's window and judge are filled, then READY."""
+    score: float | None = None
+    """Largest value of the upsampled anomaly map, from mutual scoring alone."""
+    rescored: float | None = None
+    """The score after RsCIN over the window."""
+    threshold: float | None = None
+    """What the deciding score was compared with; None while there is none."""
+    map_level: float | None = None
+    """The value in the patch scores at which the threshold lies."""
+    window_n: int = 0
+    """Peers that the frame was scored against."""
+    window_size: int
+    admitted: bool = False
+    """Whether the frame votes on later ones."""
+    recipe: str
+    model: str
+    compute_ms: float = Field(ge=0)
+    box: Box | None = None
+    """Strongest region, only on FAIL."""
+    affine: Affine | None = None
+    """From the patch grid to sensor pixels."""
+    evidence: bool = False
+    """Whether an image of this frame follows."""
+    patch_scores: PatchScores | None = Field(default=None, exclude=True)
+    """Shape (rows, columns), float32."""
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    inspection: Inspection
+    grid: tuple[int, int] | None
+
+
+class _EvidenceHeader(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    v: Literal[1] = 1
+    camera: CameraId
+    boot: BootId
+    seq: int
+
+
+def encode_inspection(inspection: Inspection) -> tuple[bytes, bytes]:
+    """Return header and patch scores (empty where there are none)."""
+    scores = inspection.patch_scores
+    grid = None if scores is None else (scores.shape[0], scores.shape[1])
+    header = _Header(inspection=inspection, grid=grid).model_dump_json().encode()
+    return header, b"" if scores is None else np.ascontiguousarray(scores, "<f4").tobytes()
+
+
+def decode_inspection(parts: Sequence[bytes | memoryview]) -> Inspection:
+    """Read an inspection.
+
+    Raises:
+        WireError: Not two parts, a wrong field, or a grid of another size.
+    """
+    try:
+        head, body = parts
+        header = _Header.model_validate_json(bytes(head))
+        if header.grid is None:
+            return header.inspection
+        scores = np.frombuffer(body, "<f4").reshape(header.grid)
+    except (ValidationError, ValueError) as error:
+        msg = f"not an inspection: {str(error).splitlines()[0]}"
+        raise WireError(msg) from error
+    return header.inspection.model_copy(update={"patch_scores": scores})
+
+
+def encode_evidence(key: FrameKey, image: bytes) -> tuple[bytes, bytes]:
+    """Return header and encoded image of one frame."""
+    header = _EvidenceHeader(camera=key.camera, boot=key.boot, seq=key.seq)
+    return header.model_dump_json().encode(), image
+
+
+def decode_evidence(parts: Sequence[bytes | memoryview]) -> tuple[FrameKey, bytes]:
+    """Read evidence: the frame's key and its encoded image.
+
+    Raises:
+        WireError: Not two parts, or a wrong field.
+    """
+    try:
+        head, image = parts
+        header = _EvidenceHeader.model_validate_json(bytes(head))
+    except (ValidationError, ValueError) as error:
+        msg = f"not evidence: {str(error).splitlines()[0]}"
+        raise WireError(msg) from error
+    return FrameKey(header.camera, header.boot, header.seq), bytes(image)

@@ -1,0 +1,105 @@
+"""From views to parts: FAIL if any view fails, PASS only if every view passes.
+
+A part is open from its first view until all views are in or the first view's
+deadline has passed; then it gets its one verdict. A view that comes later is
+in the ledger, but changes nothing. Knows nothing of sockets or databases.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pipeline.results import FrameResult, PartVerdict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edge.contract import Verdict, Why
+
+REMEMBERED_PARTS = 1024
+"""Closed parts whose late views are still recognised."""
+SEVERITY: dict[Verdict, int] = {"FAIL": 2, "NO_RESULT": 1, "PASS": 0}
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    due_ns: int
+    results: dict[str, FrameResult] = field(default_factory=dict)
+
+
+class PartAssembler:
+    """Combines frame results into part verdicts."""
+
+    def __init__(self, views: Sequence[str], deadline_ms: int) -> None:
+        """Expect each of ``views`` once a part, within ``deadline_ms`` of the first capture."""
+        self._views = tuple(views)
+        self._deadline_ns = deadline_ms * 1_000_000
+        self._open: OrderedDict[str, _OpenPart] = OrderedDict()
+        self._closed: OrderedDict[str, frozenset[str]] = OrderedDict()
+        self._part_seq = 0
+
+    def add(self, result: FrameResult, now_ns: int) -> list[PartVerdict]:
+        """Take a frame result; return the part verdicts that it completes."""
+        camera, part_id = result.announcement.camera, result.announcement.part_id
+        if camera not in self._views:
+            return []
+        verdicts: list[PartVerdict] = []
+        part = self._open.get(part_id)
+        if part is not None and camera in part.results:
+            # The same view again is another part under a reused id.
+            verdicts.append(self._close(part_id, now_ns))
+            part = None
+        if part is None:
+            missing_from_closed = self._closed.get(part_id)
+            if missing_from_closed is not None and camera in missing_from_closed:
+                self._closed[part_id] = missing_from_closed - {camera}
+                return verdicts
+            part = _OpenPart(result.announcement.captured_ns + self._deadline_ns)
+            self._open[part_id] = part
+        part.results[camera] = result
+        if len(part.results) == len(self._views):
+            verdicts.append(self._close(part_id, now_ns))
+        return verdicts
+
+    def due(self, now_ns: int) -> list[PartVerdict]:
+        """Close the parts whose deadline has passed."""
+        late = [part_id for part_id, part in self._open.items() if part.due_ns <= now_ns]
+        return [self._close(part_id, now_ns) for part_id in late]
+
+    def close_all(self, now_ns: int) -> list[PartVerdict]:
+        """Close every open part, at the end of the line."""
+        return [self._close(part_id, now_ns) for part_id in list(self._open)]
+
+    def next_due_ns(self) -> int | None:
+        """Return when the next part must be closed, or None."""
+        return min((part.due_ns for part in self._open.values()), default=None)
+
+    def _close(self, part_id: str, now_ns: int) -> PartVerdict:
+        results = self._open.pop(part_id).results
+        self._closed[part_id] = frozenset(self._views) - results.keys()
+        self._closed.move_to_end(part_id)
+        while len(self._closed) > REMEMBERED_PARTS:
+            self._closed.popitem(last=False)
+        self._part_seq += 1
+        first = min(results.values(), key=lambda result: result.announcement.captured_ns)
+        worst = max(results.values(), key=lambda result: SEVERITY[result.verdict])
+        verdict, why, decider = _decide(worst, complete=len(results) == len(self._views))
+        return PartVerdict(
+            part_id=part_id,
+            part_seq=self._part_seq,
+            views=len(self._views),
+            seen=len(results),
+            worst=decider,
+            first=first,
+            verdict=verdict,
+            why=why,
+            latency_ms=max(0, now_ns - first.announcement.captured_ns) // 1_000_000,
+        )
+
+
+def _decide(worst: FrameResult, *, complete: bool) -> tuple[Verdict, Why, FrameResult | None]:
+    if worst.verdict == "FAIL" or complete:
+        return worst.verdict, worst.why, worst
+    return "NO_RESULT", "missing_view", None

@@ -1,0 +1,127 @@
+"""What the gate says on MQTT, in the terms of the public contract.
+
+Retained state is said again after every connect, the status last. A message
+that the broker cannot take at its time is counted and not kept: a verdict
+after its deadline must not reach a live topic, and the ledger has it anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from edge.contract import StatusMessage, Topics, plc_line
+from edge.mqtt import BrokerError, BrokerSession, BrokerSettings, Will
+from pipeline.results import (
+    FrameResult,
+    LineIdentity,
+    PartVerdict,
+    frame_message,
+    part_message,
+)
+
+if TYPE_CHECKING:
+    from edge.contract import State
+    from edge.frame import FrameKey
+    from pipeline.config import MqttSettings
+
+CONFIRM_POLL_S = 0.01
+
+
+def broker_settings(config: MqttSettings, client_id: str) -> BrokerSettings:
+    """Return where the broker is; user and password come from the environment.
+
+    Raises:
+        BrokerError: The config names an environment variable that is not set.
+    """
+    username, password = (
+        _secret(key, getattr(config, key)) for key in ("username_env", "password_env")
+    )
+    return BrokerSettings(config.host, config.port, config.protocol, client_id, username, password)
+
+
+def _secret(key: str, variable: str) -> str | None:
+    if variable and variable not in os.environ:
+        msg = f"mqtt.{key} = {variable!r}: this environment variable is not set"
+        raise BrokerError(msg)
+    return os.environ[variable] if variable else None
+
+
+class Publisher:
+    """The station's voice."""
+
+    def __init__(self, settings: BrokerSettings, topics: Topics, identity: LineIdentity) -> None:
+        """Prepare the session; ``connect`` makes it."""
+        self._topics = topics
+        self._identity = identity
+        self._state: State = "WARMING"
+        self._lock = threading.Lock()
+        self._beat = 0
+        will = Will(topics.under("status"), self._status("OFFLINE"))
+        self._session = BrokerSession(settings, will, on_connect=self._announce_state)
+
+    @property
+    def unsent(self) -> int:
+        """Messages that no broker took."""
+        return self._session.unsent
+
+    def connect(self) -> None:
+        """Connect to the broker.
+
+        Raises:
+            BrokerError: The broker cannot be reached or refuses.
+        """
+        self._session.connect()
+
+    def state(self, state: State) -> None:
+        """Publish the line's state, retained, where it has changed."""
+        with self._lock:
+            changed = state != self._state
+            self._state = state
+        if changed:
+            self._announce_state(self._session)
+
+    def heartbeat(self) -> None:
+        """Count one more second of life."""
+        self._beat += 1
+        self._session.publish(self._topics.under("heartbeat"), str(self._beat).encode(), qos=0)
+
+    def frame(self, result: FrameResult) -> None:
+        """Publish a frame result."""
+        message = frame_message(result, self._identity)
+        self._session.publish(self._topics.under("verdict"), message.payload(), qos=1)
+
+    def part(self, part: PartVerdict) -> None:
+        """Publish a part verdict: first what the gate is wired to, then the details."""
+        line = plc_line(self._identity.gate_boot, part.part_seq, part.part_id, part.verdict)
+        self._session.publish(self._topics.under("plc"), line, qos=1)
+        message = part_message(part, self._identity)
+        self._session.publish(self._topics.under("part"), message.payload(), qos=1)
+
+    def heatmap(self, key: FrameKey, png: bytes) -> None:
+        """Publish a heatmap for screens."""
+        topic = self._topics.heatmap(key.camera, key.boot, key.seq)
+        self._session.publish(topic, png, qos=0)
+
+    def close(self, limit_s: float) -> int:
+        """Say STOPPED, wait for confirmations, disconnect; return what stayed unconfirmed."""
+        self.state("STOPPED")
+        until = time.monotonic() + limit_s
+        while self._session.connected and self._session.unconfirmed and time.monotonic() < until:
+            time.sleep(CONFIRM_POLL_S)
+        left = self._session.unconfirmed
+        self._session.close()
+        return left
+
+    def _announce_state(self, session: BrokerSession) -> None:
+        with self._lock:
+            payload = self._status(self._state)
+        session.publish(self._topics.under("status"), payload, qos=1, retain=True)
+
+    def _status(self, state: State) -> bytes:
+        message = StatusMessage(
+            state=state, boot=self._identity.gate_boot, cfg=self._identity.config_hash
+        )
+        return message.payload()

@@ -1,0 +1,198 @@
+"""The scorer process: a loop around the inspector, and the only one with torch.
+
+Cameras send frames on credit; the scorer inspects them one after the other in
+the order they came, sends each inspection to the gate at once and the image
+of a frame worth keeping after it. It holds no promise: if it dies, the gate
+answers for its frames.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import zmq
+
+from edge.clock import Clock, SystemClock
+from edge.sockets import Context, bind_router, connect_dealer, receive_all, try_send
+from edge.stopping import announce_ready, stage_stop_flag
+from edge.wire import (
+    BYTE_BITS,
+    Credit,
+    Hello,
+    ScorerUp,
+    WireError,
+    decode_frame,
+    decode_note,
+    encode_note,
+)
+from pipeline.build import build_inspector
+from pipeline.heatmap import encode_png
+from pipeline.inspection import encode_evidence, encode_inspection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.frame import Frame
+    from pipeline.config import Config
+    from pipeline.inspector import Inspector
+
+log = logging.getLogger(__name__)
+
+POLL_MS = 50
+PRESENCE_NS = 200_000_000
+UNSENT_LIMIT = 256
+"""Inspections that wait for a gate that is away; by then their deadlines are long past."""
+DRAIN_MS = 100
+
+
+@dataclass(slots=True)
+class CameraLink:
+    """One camera's account: what it sent and what is settled.
+
+    Totals, not increments: what the camera counts as sent and is not held here
+    is finished, or was lost on the way or by an earlier scorer.
+    """
+
+    boot: str
+    sent_seen: int = 0
+    received_since: int = 0
+    held: int = 0
+
+    def hello(self, boot: str, sent: int) -> None:
+        """Take the camera's own count; everything it sent before has arrived or is lost."""
+        if boot != self.boot:
+            self.boot, self.held = boot, 0
+        self.sent_seen, self.received_since = sent, 0
+
+    def received(self, boot: str) -> None:
+        """Count a frame that has arrived."""
+        if boot != self.boot:
+            self.boot, self.held, self.sent_seen, self.received_since = boot, 0, 0, 0
+        self.received_since += 1
+        self.held += 1
+
+    def finished(self, boot: str) -> None:
+        """Count a frame that is inspected, unless its camera was restarted since."""
+        if boot == self.boot:
+            self.held -= 1
+
+    @property
+    def settled(self) -> int:
+        """Frames of this boot that are not on their way any more."""
+        return max(0, self.sent_seen + self.received_since - self.held)
+
+
+class Scoring:
+    """Moves frames from the cameras through the inspector to the gate."""
+
+    def __init__(
+        self, config: Config, inspector: Inspector, model: str, clock: Clock, context: Context
+    ) -> None:
+        """Bind for the cameras and connect to the gate.
+
+        Raises:
+            EndpointError: The endpoint for frames cannot be bound.
+        """
+        self._window = config.transport.in_flight_frames
+        self._inspector = inspector
+        self._clock = clock
+        self._boot = secrets.token_hex(8)
+        self._presence = encode_note(ScorerUp(scorer=self._boot, model=model))
+        self._cameras = bind_router(context, config.endpoint("frames"))
+        self._gate = connect_dealer(context, config.endpoint("inspections"), f"scorer-{self._boot}")
+        self._links: dict[bytes, CameraLink] = {}
+        self._held: deque[tuple[bytes, Frame]] = deque()
+        self._unsent: deque[list[bytes]] = deque()
+        self._next_presence_ns = 0
+
+    def run(self, stop: Callable[[], bool]) -> None:
+        """Inspect until ``stop``; then finish what is held or on its way."""
+        while not stop():
+            self._cameras.poll(0 if self._held else POLL_MS)
+            self.step()
+        while self._held or self._cameras.poll(DRAIN_MS):
+            self.step()
+
+    def step(self) -> None:
+        """Take what has arrived, inspect one frame, send what can be sent."""
+        self._take_messages()
+        now = self._clock.monotonic_ns()
+        if now >= self._next_presence_ns:
+            self._next_presence_ns = now + PRESENCE_NS
+            try_send(self._gate, [self._presence])
+        if self._held:
+            self._inspect(*self._held.popleft())
+        while self._unsent and try_send(self._gate, list(self._unsent[0])):
+            self._unsent.popleft()
+        while len(self._unsent) > UNSENT_LIMIT:
+            self._unsent.popleft()
+            log.warning("no gate: an inspection is given up, its deadline is long past")
+
+    def close(self) -> None:
+        """Close the sockets; inspections on their way get their linger time."""
+        self._cameras.close()
+        self._gate.close()
+
+    def _take_messages(self) -> None:
+        for identity, *parts in receive_all(self._cameras):
+            sender = bytes(identity)
+            try:
+                if len(parts) == 1:
+                    self._take_hello(sender, parts[0])
+                else:
+                    frame = decode_frame(parts)
+                    self._held.append((sender, frame))
+                    self._link(sender).received(frame.key.boot)
+            except WireError as error:
+                log.warning("the scorer refused a message from %s: %s", sender, error)
+
+    def _take_hello(self, sender: bytes, part: memoryview) -> None:
+        note = decode_note(part)
+        if isinstance(note, Hello):
+            self._link(sender).hello(note.boot, note.sent)
+            self._grant(sender)
+
+    def _link(self, sender: bytes) -> CameraLink:
+        return self._links.setdefault(sender, CameraLink(boot=""))
+
+    def _inspect(self, sender: bytes, frame: Frame) -> None:
+        inspection = self._inspector.inspect(frame)
+        self._unsent.append([b"inspection", *encode_inspection(inspection)])
+        if inspection.evidence:
+            self._unsent.append([b"evidence", *encode_evidence(frame.key, _image(frame))])
+        self._link(sender).finished(frame.key.boot)
+        self._grant(sender)
+
+    def _grant(self, sender: bytes) -> None:
+        link = self._link(sender)
+        if link.boot:
+            credit = Credit(boot=link.boot, settled=link.settled, window=self._window)
+            try_send(self._cameras, [sender, encode_note(credit)])
+
+
+def run_scoring(config: Config, *, supervised: bool) -> None:
+    """Run the scorer until it is told to stop."""
+    stop = stage_stop_flag(supervised=supervised)
+    inspector, model = build_inspector(config)
+    context: Context = zmq.Context()
+    loop = Scoring(config, inspector, model, SystemClock(), context)
+    announce_ready(supervised=supervised)
+    try:
+        loop.run(stop.is_set)
+    finally:
+        loop.close()
+        context.term()
+
+
+def _image(frame: Frame) -> bytes:
+    """Return the frame as PNG, its values moved up to fill 8 or 16 bits."""
+    container_bits = BYTE_BITS if frame.bit_depth <= BYTE_BITS else 2 * BYTE_BITS
+    pixels = frame.pixels << (container_bits - frame.bit_depth)
+    if frame.pixel_format == "rgb":
+        return encode_png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return encode_png(pixels)
