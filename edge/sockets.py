@@ -116,6 +116,7 @@ class PeerWatch:
     def close(self) -> None:
         """Stop to watch."""
         self._socket.disable_monitor()
+        self.monitor.close(linger=0)
 
 
 def check_endpoint(endpoint: str) -> None:

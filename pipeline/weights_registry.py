@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from edge.errors import LineError
 from pipeline.wheels import PinnedWheel
 
 
-class WeightsError(Exception):
+class WeightsError(LineError):
     """Weights are unknown, missing or damaged; the message says what to do."""
 
 

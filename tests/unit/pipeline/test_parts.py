@@ -1,0 +1,105 @@
+"""A part gets one verdict: FAIL if any view fails, PASS only if every view passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from factories import MS, announcement, inspection, moment
+
+from pipeline.gate import Gate
+from pipeline.parts import PartAssembler
+
+if TYPE_CHECKING:
+    from pipeline.results import FrameResult
+
+VIEWS = ("c1", "c2")
+
+
+def result(camera: str, verdict: str, part: str = "A", seq: int = 1) -> FrameResult:
+    """Return a frame result of one camera."""
+    gate = Gate(100)
+    note = announcement(seq, camera=camera, part_id=part)
+    gate.announce(note, moment(0))
+    if verdict == "NO_RESULT":
+        closed = gate.lose(note, "corrupt", "", moment(1))
+    else:
+        closed = gate.inspected(inspection(announcement=note, verdict=verdict), moment(1))
+    assert closed is not None
+    return closed
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "verdict", "why", "worst"),
+    [
+        ("PASS", "PASS", "PASS", "score", "c1"),
+        ("PASS", "FAIL", "FAIL", "score", "c2"),
+        ("FAIL", "NO_RESULT", "FAIL", "score", "c1"),
+        ("PASS", "NO_RESULT", "NO_RESULT", "corrupt", "c2"),
+    ],
+)
+def test_views_combine(first: str, second: str, verdict: str, why: str, worst: str) -> None:
+    """The worst view decides, and is named."""
+    parts = PartAssembler(VIEWS, 100)
+
+    assert parts.add(result("c1", first), 1 * MS) == []
+    (part,) = parts.add(result("c2", second), 2 * MS)
+
+    assert (part.verdict, part.why) == (verdict, why)
+    assert part.worst is not None
+    assert part.worst.announcement.camera == worst
+    assert (part.views, part.seen, part.part_seq) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [("PASS", ("NO_RESULT", "missing_view")), ("FAIL", ("FAIL", "score"))],
+)
+def test_missing_view_closes_at_the_deadline(verdict: str, expected: tuple[str, str]) -> None:
+    """A part whose view is missing never passes; a view that failed still fails it."""
+    parts = PartAssembler(VIEWS, 100)
+    parts.add(result("c1", verdict), 1 * MS)
+
+    assert parts.due(99 * MS) == []
+    (part,) = parts.due(100 * MS)
+
+    assert (part.verdict, part.why) == expected
+    assert part.seen == 1
+
+
+def test_late_view_changes_nothing() -> None:
+    """A view that comes after its part was closed opens no second part."""
+    parts = PartAssembler(VIEWS, 100)
+    parts.add(result("c1", "PASS"), 1 * MS)
+    parts.due(100 * MS)
+
+    assert parts.add(result("c2", "PASS"), 150 * MS) == []
+    assert parts.next_due_ns() is None
+
+
+def test_reused_part_id_is_a_new_part() -> None:
+    """The same view under the same id again begins another part."""
+    parts = PartAssembler(("c1",), 100)
+
+    seqs = [parts.add(result("c1", "PASS", seq=seq), MS)[0].part_seq for seq in (1, 2, 3)]
+
+    assert seqs == [1, 2, 3]
+
+
+def test_same_view_twice_closes_the_first_part() -> None:
+    """A part that is still open when its id comes round again is missing a view."""
+    parts = PartAssembler(VIEWS, 100)
+    parts.add(result("c1", "PASS", seq=1), 1 * MS)
+
+    (part,) = parts.add(result("c1", "PASS", seq=2), 2 * MS)
+
+    assert part.why == "missing_view"
+    assert len(parts.close_all(3 * MS)) == 1
+
+
+def test_camera_that_is_no_view_makes_no_part() -> None:
+    """A camera beside the expected views has frame results only."""
+    parts = PartAssembler(("c1",), 100)
+
+    assert parts.add(result("c9", "FAIL"), MS) == []
+    assert parts.close_all(MS) == []
