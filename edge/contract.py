@@ -8,13 +8,30 @@ here generate, and a test holds the two together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from edge.frame import BootId, CameraId, PartId, RecipeId
+from edge.frame import (
+    FRAME_KEY_LIMIT,
+    MAX_SIDE_PX,
+    SEQ_LIMIT,
+    BootId,
+    CameraId,
+    PartId,
+    RecipeId,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 MESSAGE_LIMIT_BYTES = 512
+NUMBER_LIMIT = 99_999.0
+"""Distances of unit vectors end at 2; a larger score or threshold is shown as this."""
+LATENCY_LIMIT_MS = 99_999_999
+"""A day and a bit; what an outage left open for longer is shown as this."""
+WINDOW_LIMIT_FRAMES = 9_999
+VIEWS_LIMIT = 99
 
 Verdict = Literal["PASS", "FAIL", "NO_RESULT"]
 State = Literal["WARMING", "READY", "DEGRADED", "FAULT", "STOPPED", "OFFLINE"]
@@ -25,9 +42,26 @@ Why = Literal[
 ]  # fmt: skip
 CODES: dict[Verdict, Literal[0, 1, 2]] = {"NO_RESULT": 0, "PASS": 1, "FAIL": 2}
 
-Timestamp = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+
+def _shortened(number: float) -> float:
+    shown = max(-NUMBER_LIMIT, min(NUMBER_LIMIT, number))
+    return float(f"{shown:.6g}")
+
+
+def _capped(latency_ms: int) -> int:
+    return min(latency_ms, LATENCY_LIMIT_MS)
+
+
+Number = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_shortened)]
+"""Finite, with six significant digits: a message is for people, the ledger has them all."""
+Latency = Annotated[int, Field(ge=0), AfterValidator(_capped)]
+SequenceNumber = Annotated[int, Field(ge=1, le=SEQ_LIMIT)]
+Timestamp = Annotated[
+    str,
+    Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
+]
 """ISO-8601, UTC, microseconds."""
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{4,16}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{4,8}$")]
 Segment = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
 
 
@@ -53,39 +87,66 @@ class _Result(_Payload):
     code: Literal[0, 1, 2]
     why: Why
     warn: bool = False
-    score: float | None = None
-    thr: float | None = None
+    score: Number | None = None
+    thr: Number | None = None
     state: State
     recipe: RecipeId
     model: Digest | None = None
     cfg: Digest
-    lat_ms: int = Field(ge=0)
-    img: str | None = Field(default=None, max_length=56)
+    lat_ms: Latency
+    img: str | None = Field(default=None, max_length=FRAME_KEY_LIMIT)
+    """Key of the stored image, camera/boot/seq."""
+
+    @model_validator(mode="after")
+    def _code_says_the_verdict(self) -> Self:
+        if self.code != CODES[self.verdict]:
+            msg = f"code {self.code} does not mean {self.verdict}, which is {CODES[self.verdict]}"
+            raise ValueError(msg)
+        return self
 
 
 class VerdictMessage(_Result):
     """Topic ``verdict``: the result of one frame; ``boot`` is the ingest's."""
 
-    seq: int = Field(ge=1)
+    seq: SequenceNumber
     cam: CameraId
-    p: float | None = Field(default=None, gt=0, le=1)
-    win: int | None = Field(default=None, ge=1)
+    p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    win: int | None = Field(default=None, ge=1, le=WINDOW_LIMIT_FRAMES)
     """Frames in a full window."""
-    n: int | None = Field(default=None, ge=0)
+    n: int | None = Field(default=None, ge=0, le=WINDOW_LIMIT_FRAMES)
     """Peers that this frame was scored against."""
-    x: int | None = Field(default=None, ge=0)
-    y: int | None = Field(default=None, ge=0)
-    w: int | None = Field(default=None, ge=1)
-    h: int | None = Field(default=None, ge=1)
+    x: int | None = Field(default=None, ge=0, le=MAX_SIDE_PX)
+    y: int | None = Field(default=None, ge=0, le=MAX_SIDE_PX)
+    w: int | None = Field(default=None, ge=1, le=MAX_SIDE_PX)
+    h: int | None = Field(default=None, ge=1, le=MAX_SIDE_PX)
+
+    def payload(self) -> bytes:
+        """Return the JSON, without the fields that are not known.
+
+        ``img`` repeats cam, boot and seq; it is the one field that is left out
+        where the longest identifiers would take the message over its limit.
+        """
+        body = super().payload()
+        if len(body) <= MESSAGE_LIMIT_BYTES:
+            return body
+        return self.model_dump_json(exclude_none=True, exclude={"img"}).encode()
+
+    @model_validator(mode="after")
+    def _box_is_whole_and_only_on_fail(self) -> Self:
+        known = [side is not None for side in (self.x, self.y, self.w, self.h)]
+        if any(known) and not (all(known) and self.verdict == "FAIL"):
+            msg = f"x, y, w, h come together and only on FAIL, not on {self.verdict}"
+            raise ValueError(msg)
+        return self
 
 
 class PartMessage(_Result):
     """Topic ``part``: the verdict of one part; ``boot`` is the gate's."""
 
-    part_seq: int = Field(ge=1)
-    views: int = Field(ge=1)
+    part_seq: SequenceNumber
+    views: int = Field(ge=1, le=VIEWS_LIMIT)
     """Views that are expected of a part."""
-    seen: int = Field(ge=0)
+    seen: int = Field(ge=0, le=VIEWS_LIMIT)
     """Views that came."""
     worst: CameraId | None = None
     """The camera that decided."""

@@ -33,7 +33,7 @@ def serve(port: int, ready: Callable[[], None], stop: Callable[[], bool]) -> Non
         EmbeddedBrokerError: The port is in use or not allowed.
     """
     for name in ("amqtt", "transitions"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     asyncio.run(_serve(port, ready, stop))
 
 

@@ -32,6 +32,12 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 MAX_SIDE_PX = 32_768
 ORIGIN_LIMIT = 256
+SEQ_LIMIT = 999_999_999_999
+"""Twelve digits: 31 years at a thousand frames a second."""
+CLOCK_LIMIT_NS = 2**63 - 1
+"""What SQLite and a signed 64-bit clock hold."""
+FRAME_KEY_LIMIT = 46
+"""Characters of camera/boot/seq at their longest: 16 + 1 + 16 + 1 + 12."""
 
 
 class Announcement(BaseModel):
@@ -42,12 +48,12 @@ class Announcement(BaseModel):
     camera: CameraId
     boot: BootId
     """The start of the ingest process that counted this frame."""
-    seq: int = Field(ge=1)
+    seq: int = Field(ge=1, le=SEQ_LIMIT)
     """Durable number of the frame at its camera; it goes on across restarts."""
     part_id: PartId
     captured_at: AwareDatetime
     """Trigger time, UTC."""
-    captured_ns: int = Field(ge=0)
+    captured_ns: int = Field(ge=0, le=CLOCK_LIMIT_NS)
     """The same moment on the host's monotonic clock; deadlines count from it."""
     origin: str = Field(default="", max_length=ORIGIN_LIMIT)
     """Where the pixels came from, for a person: a file name, a device."""

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import zmq
+from pydantic import TypeAdapter, ValidationError
 
 from edge.errors import LineError
-from edge.frame import ORIGIN_LIMIT, Announcement, Frame
+from edge.frame import ORIGIN_LIMIT, SEQ_LIMIT, Announcement, Frame, PartId
 from edge.sockets import Context, connect_dealer, receive_all, try_send
 from edge.sources import Capture, EndOfSourceError, Source
 from edge.wire import (
@@ -50,6 +51,7 @@ UNACKNOWLEDGED_LIMIT = 64
 COUNTER_DIGITS = 20
 
 Policy = Literal["wait", "drop_oldest"]
+_PART_ID: TypeAdapter[str] = TypeAdapter(PartId)
 
 
 class IngestError(LineError):
@@ -81,11 +83,10 @@ class DurableCounter:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self.value = read_count(path)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            text = os.pread(self._file, COUNTER_DIGITS + 1, 0).decode().strip()
-            self.value = int(text or "0")
-        except (OSError, ValueError) as error:
-            msg = f"counter {path}: {error}"
+        except OSError as error:
+            msg = f"counter {path}: {error.strerror or error}"
             raise IngestError(msg) from error
 
     def next(self) -> int:
@@ -101,8 +102,22 @@ class DurableCounter:
 
 
 def read_count(path: Path) -> int:
-    """Return the durable count of a camera, 0 where it never ran."""
-    return int(path.read_text() or "0") if path.exists() else 0
+    """Return the durable count of a camera, 0 where it never ran.
+
+    Raises:
+        IngestError: The file cannot be read, or holds no number up to SEQ_LIMIT.
+    """
+    try:
+        text = path.read_bytes().strip() or b"0"
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        msg = f"counter {path}: {error.strerror or error}"
+        raise IngestError(msg) from error
+    if not text.isdigit() or len(text) > COUNTER_DIGITS or int(text) > SEQ_LIMIT:
+        msg = f"counter {path}: {text[:COUNTER_DIGITS]!r} is not a number from 0 to {SEQ_LIMIT}"
+        raise IngestError(msg)
+    return int(text)
 
 
 class Ingest:
@@ -142,7 +157,7 @@ class Ingest:
         while not stop() and not self._settled():
             poller.poll(self._wait_ms())
             self.step()
-        self._give_up_waiting("the line was stopped")
+        self._give_up_waiting("the line was stopped" if stop() else "no scorer took it in time")
         self._await_acknowledgements(poller)
 
     def step(self) -> None:
@@ -164,10 +179,11 @@ class Ingest:
         self._counter.close()
 
     def _settled(self) -> bool:
-        if self._finished_ns is None or self._waiting or self._unacknowledged:
+        if self._finished_ns is None:
             return False
         waited_s = (self._clock.monotonic_ns() - self._finished_ns) / 1e9
-        return self._sent == self._settled_frames or waited_s > self._settings.drain_s
+        still_out = self._waiting or self._unacknowledged or self._sent > self._settled_frames
+        return not still_out or waited_s > self._settings.drain_s
 
     def _credit(self) -> int:
         return self._window - (self._sent - self._settled_frames)
@@ -197,12 +213,10 @@ class Ingest:
         if capture is None:
             return
         self._next_capture_ns = now + self._settings.interval_ms * 1_000_000
+        fault = _fault(capture)
         announcement = self._announcement(capture)
-        fault = capture.fault
-        if capture.pixels is not None and not fault:
-            fault = pixel_shape_fault(capture.pixels, capture.pixel_format, capture.bit_depth)
         if capture.pixels is None or fault:
-            self._lose(announcement, "corrupt", fault or "no pixels")
+            self._lose(announcement, "corrupt", fault)
             return
         self._notify(announcement.seq, Announced(announcement=announcement))
         self._waiting.append(
@@ -212,11 +226,12 @@ class Ingest:
 
     def _announcement(self, capture: Capture) -> Announcement:
         seq = self._counter.next()
+        part_id = "" if _part_id_fault(capture) else capture.part_id
         return Announcement(
             camera=self._settings.camera,
             boot=self._boot,
             seq=seq,
-            part_id=capture.part_id or f"{self._settings.camera}-{seq:08d}",
+            part_id=part_id or f"{self._settings.camera}-{seq:08d}",
             captured_at=self._clock.now(),
             captured_ns=self._clock.monotonic_ns(),
             origin=capture.origin[:ORIGIN_LIMIT],
@@ -290,6 +305,25 @@ class Ingest:
                 self._settings.camera,
                 len(self._unacknowledged),
             )
+
+
+def _fault(capture: Capture) -> str:
+    """Say why a capture cannot be inspected; empty if it can."""
+    if capture.fault or capture.pixels is None:
+        return capture.fault or "no pixels"
+    fault = pixel_shape_fault(capture.pixels, capture.pixel_format, capture.bit_depth)
+    fault = fault or _part_id_fault(capture)
+    return f"{capture.origin}: {fault}" if fault and capture.origin else fault
+
+
+def _part_id_fault(capture: Capture) -> str:
+    if not capture.part_id:
+        return ""
+    try:
+        _PART_ID.validate_python(capture.part_id)
+    except ValidationError:
+        return f"part id {capture.part_id!r} is not 1 to 48 visible ASCII characters without ;"
+    return ""
 
 
 def _decode(parts: list[memoryview]) -> object:

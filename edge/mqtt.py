@@ -73,6 +73,7 @@ class BrokerSession:
         """
         self._settings = settings
         self._on_connect = on_connect
+        self._subscriptions: dict[str, int] = {}
         self._answered = threading.Event()
         self._refusal = ""
         self._lock = threading.Lock()
@@ -113,8 +114,9 @@ class BrokerSession:
             raise BrokerError(msg)
 
     def subscribe(self, topic: str, qos: int = 1) -> None:
-        """Subscribe; messages go to ``on_message`` in paho's thread."""
+        """Subscribe, now and after every reconnect; ``on_message`` runs in paho's thread."""
         self._client.on_message = self._received
+        self._subscriptions[topic] = qos
         self._client.subscribe(topic, qos)
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> bool:
@@ -159,6 +161,9 @@ class BrokerSession:
         else:
             self._refusal = ""
             log.info("MQTT broker connected")
+            # The session is clean, so the broker has forgotten what was subscribed.
+            for topic, qos in dict(self._subscriptions).items():
+                self._client.subscribe(topic, qos)
             if self._on_connect is not None:
                 self._on_connect(self)
         self._answered.set()

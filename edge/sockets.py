@@ -37,11 +37,11 @@ def bind_router(context: Context, endpoint: str) -> Socket:
     Raises:
         EndpointError: The port is in use, the path is not writable or too long.
     """
+    check_endpoint(endpoint)
     socket = context.socket(zmq.ROUTER)
     _limit(socket)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES + 65_536)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
-    check_endpoint(endpoint)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -52,14 +52,23 @@ def bind_router(context: Context, endpoint: str) -> Socket:
 
 
 def connect_dealer(context: Context, endpoint: str, identity: str) -> Socket:
-    """Return a DEALER that connects, and reconnects for ever, to ``endpoint``."""
+    """Return a DEALER that connects, and reconnects for ever, to ``endpoint``.
+
+    Raises:
+        EndpointError: It is not an endpoint that anything can connect to.
+    """
     socket = context.socket(zmq.DEALER)
     _limit(socket)
     socket.setsockopt(zmq.IDENTITY, identity.encode())
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-    socket.connect(endpoint)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        msg = f"cannot connect to {endpoint}: {_reason(error)}"
+        raise EndpointError(msg) from error
     return socket
 
 

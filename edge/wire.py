@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from edge.frame import MAX_SIDE_PX, Announcement, BootId, CameraId, Frame, PixelFormat
+from edge.frame import (
+    MAX_SIDE_PX,
+    SEQ_LIMIT,
+    Announcement,
+    BootId,
+    CameraId,
+    Frame,
+    PixelFormat,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +36,7 @@ MAX_FRAME_BYTES = 512 * 1024 * 1024
 """A 150-megapixel colour frame at 8 bits; more needs regions, not one message."""
 DETAIL_LIMIT = 512
 BYTE_BITS = 8
+MAX_BITS = 16
 
 
 class WireError(Exception):
@@ -43,7 +52,7 @@ class _Message(BaseModel):
 class _FrameHeader(_Message):
     announcement: Announcement
     pixel_format: PixelFormat
-    bit_depth: int = Field(ge=1, le=16)
+    bit_depth: int = Field(ge=1, le=MAX_BITS)
     height: int = Field(ge=1, le=MAX_SIDE_PX)
     width: int = Field(ge=1, le=MAX_SIDE_PX)
 
@@ -69,7 +78,7 @@ class Acknowledged(_Message):
 
     kind: Literal["acknowledged"] = "acknowledged"
     boot: BootId
-    seq: int
+    seq: int = Field(ge=1, le=SEQ_LIMIT)
     notice: Literal["announced", "lost"]
 
 
@@ -84,7 +93,7 @@ class Hello(_Message):
     kind: Literal["hello"] = "hello"
     camera: CameraId
     boot: BootId
-    sent: int = Field(ge=0)
+    sent: int = Field(ge=0, le=SEQ_LIMIT)
 
 
 class Credit(_Message):
@@ -95,7 +104,7 @@ class Credit(_Message):
 
     kind: Literal["credit"] = "credit"
     boot: BootId
-    settled: int = Field(ge=0)
+    settled: int = Field(ge=0, le=SEQ_LIMIT)
     """Frames of this boot that are finished or lost."""
     window: int = Field(ge=1, le=1024)
 
@@ -168,11 +177,11 @@ def decode_frame(parts: Sequence[bytes | memoryview]) -> Frame:
 
 def pixel_shape_fault(pixels: Pixels, pixel_format: PixelFormat, bit_depth: int) -> str:
     """Say what is wrong with pixels for this format and depth; empty if nothing is."""
-    channels = 1 if pixels.ndim == 2 else pixels.shape[-1]  # noqa: PLR2004 - height and width
-    if pixels.ndim not in {2, 3} or (channels == 1) != (pixel_format == "mono"):
-        return f"shape {pixels.shape} is not {pixel_format}"
-    if pixel_format != "mono" and channels != 3:  # noqa: PLR2004 - colours
-        return f"{channels} channels, {pixel_format} has 3"
+    wanted = "(height, width)" if pixel_format == "mono" else "(height, width, 3)"
+    if pixels.ndim != wanted.count(",") + 1 or pixels.shape[2:] not in {(), (3,)}:
+        return f"shape {pixels.shape}, {pixel_format} has {wanted}"
+    if not 1 <= bit_depth <= MAX_BITS:
+        return f"{bit_depth} bits a value, the limits are 1 and {MAX_BITS}"
     if pixels.dtype != _dtype(bit_depth):
         return f"{pixels.dtype} pixels cannot be {bit_depth} bits deep"
     if min(pixels.shape[:2]) < 1 or max(pixels.shape[:2]) > MAX_SIDE_PX:

@@ -9,6 +9,7 @@ answers for its frames.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections import deque
 from dataclasses import dataclass
@@ -187,6 +188,10 @@ def run_scoring(config: Config, *, supervised: bool) -> None:
     finally:
         loop.close()
         context.term()
+    if supervised:
+        # All is sent and closed; unloading torch would take 1.4 s of the 5 s to stop.
+        logging.shutdown()
+        os._exit(0)
 
 
 def _image(frame: Frame) -> bytes:
