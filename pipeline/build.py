@@ -53,6 +53,8 @@ def build_inspector(config: Config) -> tuple[Inspector, str]:
             weights,
             image_size=settings.image_size_px,
             stages=settings.stages,
+            # As DINOv2 itself and its exports do it; timm's own default moves tokens by 0.6.
+            antialias=False,
             device=device,
         )
     except (BackboneError, ValueError) as error:

@@ -34,10 +34,8 @@ log = logging.getLogger(__name__)
 DEFECT_SHARE = 0.1
 CAMERA = "c1"
 BACKBONE = "dinov2-vits14"
-DEADLINE_MS = 15_000
-"""Generous: the demo shows verdicts on a laptop, not the speed of a belt."""
-REJECTS_PER_1000 = 100
-"""A tenth of the demo's parts is defective; a real line is stricter."""
+DEADLINE_MS = 60_000
+"""Generous: the demo shows verdicts on a laptop that is busy with other things."""
 
 
 class DemoError(LineError):
@@ -178,7 +176,6 @@ def _write_line(
         "camera": [camera],
         "part": {"deadline_ms": DEADLINE_MS},
         "transport": {"policy": "wait"},
-        "judge": {"rejects_per_1000": REJECTS_PER_1000},
         "mqtt": {"port": port, "protocol": "3.1.1", "embedded": True},
     }
     path = folder / "config.toml"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+import json
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,16 +20,14 @@ if TYPE_CHECKING:
     from edge.frame import PixelFormat
 
 BOOT = "0123456789abcdef"
-UTC_TIMES = st.datetimes(
-    datetime(1970, 1, 2), datetime(2262, 1, 1), timezones=st.just(timezone.utc)
-)  # noqa: DTZ001 - hypothesis adds the zone itself
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 ANNOUNCEMENTS = st.builds(
     Announcement,
     camera=st.from_regex(r"[A-Za-z0-9_-]{1,16}", fullmatch=True),
     boot=st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
     seq=st.integers(1, SEQ_LIMIT),
     part_id=st.from_regex(r"[!-:<-~]{1,48}", fullmatch=True),
-    captured_at=UTC_TIMES,
+    captured_at=st.integers(0, 2**53).map(lambda us: EPOCH + timedelta(microseconds=us)),
     captured_ns=st.integers(0, 2**63 - 1),
     origin=st.text(st.characters(codec="utf-8"), max_size=256),
 )
@@ -113,7 +112,7 @@ def test_rubbish_is_no_note(part: bytes) -> None:
 @settings(max_examples=60, deadline=None)
 def test_any_json_is_refused(value: object, depth: int) -> None:
     """JSON that is not ours, however deep, raises WireError in place of a note or a header."""
-    part = b"[" * depth + repr(value).replace("'", '"').encode("utf-8", "replace") + b"]" * depth
+    part = b"[" * depth + json.dumps(value).encode() + b"]" * depth
 
     with pytest.raises(WireError):
         decode_note(part)
@@ -155,4 +154,4 @@ def test_one_wrong_byte_never_crashes(place: int, value: int) -> None:
     except WireError:
         return
     assert arrived.pixels.nbytes == len(FRAME_PARTS[1])
-    assert arrived.pixels.shape in {(3, 3), (9, 1), (1, 9), (1, 3, 3), (3, 1, 3)}
+    assert arrived.pixels.shape == (3, 3)

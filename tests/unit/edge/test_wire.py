@@ -112,7 +112,9 @@ def test_longest_note_fits() -> None:
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_frame_is_two_parts(count: int) -> None:
     """Fewer or more than two parts are not a frame."""
-    parts = [*encode_frame(frame()), b""][:count]
+    header, body = encode_frame(frame())
+    parts: list[bytes | memoryview] = [header]
+    parts = [*parts, body, b""][:count]
 
     with pytest.raises(WireError, match="not a frame message"):
         decode_frame(parts)

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from factories import config
 
 from pipeline.config import Config
-from pipeline.supervisor import Stage, StageCommand, StageError, Supervisor, line_commands
+from pipeline.supervisor import (
+    STOP_LIMITS_S,
+    Stage,
+    StageCommand,
+    StageError,
+    Supervisor,
+    line_commands,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,26 +31,17 @@ READY = "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush()\n"
 WAIT_FOR_TERM = READY + "time.sleep(60)\n"
 
 
-@pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[str, ...]]:
-    """Let a stage run a Python script instead of the product."""
-    real = sys.executable
-
-    class Popen:
-        pass
-
-    import subprocess  # noqa: PLC0415 - patched below
-
+@pytest.fixture(autouse=True)
+def stages_are_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a stage's argument be a Python script that runs instead of the product."""
     start = subprocess.Popen
 
-    def run_script(arguments: list[str], **options: object) -> object:
-        assert arguments[:3] == [real, "-m", "pipeline"]
-        assert arguments[-1] == "--supervised"
-        return start([real, "-c", arguments[3]], **options)  # type: ignore[call-overload]
+    def run_script(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        assert command[:3] == [sys.executable, "-m", "pipeline"]
+        assert command[-1] == "--supervised"
+        return start([sys.executable, "-c", command[3]], **options)
 
     monkeypatch.setattr("pipeline.supervisor.subprocess.Popen", run_script)
-    del Popen
-    return lambda script: (script,)
 
 
 def until(condition: Callable[[], bool]) -> Callable[[], bool]:
@@ -69,10 +68,10 @@ def test_commands_are_in_order_of_start() -> None:
     assert line_commands(config(), Path("x"))[0].name == "gate"
 
 
-def test_each_stage_waits_for_the_one_before(scripted: Callable[[str], tuple[str, ...]]) -> None:
+def test_each_stage_waits_for_the_one_before() -> None:
     """A camera starts only when gate and scorer are ready; the run ends with the source."""
-    gate = StageCommand("gate", "gate", scripted(WAIT_FOR_TERM))
-    camera = StageCommand("ingest", "ingest c1", scripted(READY))
+    gate = StageCommand("gate", "gate", (WAIT_FOR_TERM,))
+    camera = StageCommand("ingest", "ingest c1", (READY,))
     supervisor = Supervisor([gate, camera])
     seen: list[tuple[bool, bool]] = []
 
@@ -86,12 +85,12 @@ def test_each_stage_waits_for_the_one_before(scripted: Callable[[str], tuple[str
     assert supervisor.stages[0].pid is None
 
 
-def test_killed_stage_comes_back(scripted: Callable[[str], tuple[str, ...]]) -> None:
+def test_killed_stage_comes_back() -> None:
     """A stage that dies after it was ready is started again."""
     supervisor = Supervisor(
         [
-            StageCommand("scoring", "scoring", scripted(WAIT_FOR_TERM)),
-            StageCommand("ingest", "ingest c1", scripted(WAIT_FOR_TERM)),
+            StageCommand("scoring", "scoring", (WAIT_FOR_TERM,)),
+            StageCommand("ingest", "ingest c1", (WAIT_FOR_TERM,)),
         ]
     )
     stage = supervisor.stages[0]
@@ -109,14 +108,12 @@ def test_killed_stage_comes_back(scripted: Callable[[str], tuple[str, ...]]) -> 
 
 
 @pytest.mark.parametrize(("code", "expected"), [(1, 1), (2, 2), (7, 1)])
-def test_failure_before_ready_ends_the_run(
-    scripted: Callable[[str], tuple[str, ...]], code: int, expected: int
-) -> None:
+def test_failure_before_ready_ends_the_run(code: int, expected: int) -> None:
     """A stage that never became ready is not restarted; its exit code is kept."""
     supervisor = Supervisor(
         [
-            StageCommand("gate", "gate", scripted(f"raise SystemExit({code})")),
-            StageCommand("ingest", "ingest c1", scripted(WAIT_FOR_TERM)),
+            StageCommand("gate", "gate", (f"raise SystemExit({code})",)),
+            StageCommand("ingest", "ingest c1", (WAIT_FOR_TERM,)),
         ]
     )
 
@@ -127,12 +124,10 @@ def test_failure_before_ready_ends_the_run(
     assert supervisor.stages[1].pid is None
 
 
-def test_stage_that_ignores_the_stop_is_killed(
-    scripted: Callable[[str], tuple[str, ...]],
-) -> None:
+def test_stage_that_ignores_the_stop_is_killed() -> None:
     """After its limit a stage is killed, so that a line always stops."""
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + WAIT_FOR_TERM
-    stage = Stage(StageCommand("gate", "gate", scripted(deaf)), None)
+    stage = Stage(StageCommand("gate", "gate", (deaf,)), None)
     stage.start()
     end = time.monotonic() + LIMIT_S
     while not stage.ready and time.monotonic() < end:
@@ -142,3 +137,8 @@ def test_stage_that_ignores_the_stop_is_killed(
     stage.wait(0.1)
 
     assert stage.pid is None
+
+
+def test_limits_add_up_to_five_seconds() -> None:
+    """However its stages behave, a line stops within 5 s."""
+    assert sum(STOP_LIMITS_S.values()) <= 5.0

@@ -1,0 +1,205 @@
+"""One ingest between a gate and a scorer that do only what a test tells them to."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import zmq
+
+from edge.ingest import DurableCounter, Ingest, IngestSettings, Policy
+from edge.sockets import Context, Socket, bind_router
+from edge.sources import Capture, EndOfSourceError
+from edge.wire import Acknowledged, Credit, Hello, Note, decode_frame, decode_note, encode_note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from edge.frame import Frame
+
+BOOT = "0123456789abcdef"
+CAMERA = "c1"
+LIMIT_MS = 5_000
+QUIET_MS = 30
+MS = 1_000_000
+
+_Kind = TypeVar("_Kind", bound=Note)
+
+
+class FakeClock:
+    """Time that passes when it is told to, and by ``tick_ms`` whenever it is looked at."""
+
+    def __init__(self) -> None:
+        """Start at one hour."""
+        self.ns = 3_600_000 * MS
+        self.tick_ms = 0
+
+    def now(self) -> datetime:
+        """Return the same wall-clock time always."""
+        return datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
+
+    def monotonic_ns(self) -> int:
+        """Return the time, then let a tick pass."""
+        self.ns += self.tick_ms * MS
+        return self.ns
+
+    def advance_ms(self, ms: int) -> None:
+        """Let time pass."""
+        self.ns += ms * MS
+
+
+class FakeSource:
+    """Delivers the captures it was given, then ends; an exception is raised."""
+
+    def __init__(self, captures: Iterable[Capture | Exception | None]) -> None:
+        """Take the captures in their order."""
+        self.left = list(captures)
+        self.reads = 0
+        self.closed = False
+
+    def read(self) -> Capture | None:
+        """Return the next capture."""
+        self.reads += 1
+        if not self.left:
+            raise EndOfSourceError
+        capture = self.left.pop(0)
+        if isinstance(capture, Exception):
+            raise capture
+        return capture
+
+    def close(self) -> None:
+        """Note that the source was let go."""
+        self.closed = True
+
+
+def good(number: int = 0, **fields: Any) -> Capture:
+    """Return a capture of 2 x 2 pixels of this value."""
+    pixels: Any = np.full((2, 2), number, np.uint8)
+    return Capture(**({"pixels": pixels, "origin": f"{number}.png"} | fields))
+
+
+class Peer:
+    """The far end of one of ingest's two connections."""
+
+    def __init__(self, context: Context, endpoint: str) -> None:
+        """Prepare; nobody is there before ``appear``."""
+        self._context = context
+        self.endpoint = endpoint
+        self.socket: Socket | None = None
+
+    def appear(self) -> None:
+        """Bind."""
+        self.socket = bind_router(self._context, self.endpoint)
+
+    def vanish(self) -> None:
+        """Go away without a word."""
+        self._bound.close(linger=0)
+
+    def send(self, note: Note) -> None:
+        """Send a note to the camera."""
+        self._bound.send_multipart([CAMERA.encode(), encode_note(note)])
+
+    def send_bytes(self, body: bytes) -> None:
+        """Send anything to the camera."""
+        self._bound.send_multipart([CAMERA.encode(), body])
+
+    def take(self, limit_ms: int = QUIET_MS) -> list[list[bytes]]:
+        """Return what has arrived, without the sender, once there is silence."""
+        messages: list[list[bytes]] = []
+        while self._bound.poll(limit_ms):
+            messages.append(self._bound.recv_multipart()[1:])
+        return messages
+
+    def notes(self, limit_ms: int = QUIET_MS) -> list[Note]:
+        """Return the notes that have arrived, without greetings."""
+        notes = [decode_note(parts[0]) for parts in self.take(limit_ms) if len(parts) == 1]
+        return [note for note in notes if not isinstance(note, Hello)]
+
+    def frames(self, limit_ms: int = QUIET_MS) -> list[Frame]:
+        """Return the frames that have arrived."""
+        return [decode_frame(parts) for parts in self.take(limit_ms) if len(parts) == 2]
+
+    @property
+    def _bound(self) -> Socket:
+        if self.socket is None:
+            msg = f"nobody is at {self.endpoint}"
+            raise LookupError(msg)
+        return self.socket
+
+
+class Rig:
+    """An ingest, its clock and source, and the two peers, connected."""
+
+    def __init__(
+        self,
+        context: Context,
+        folder: Path,
+        captures: Iterable[Capture | Exception | None],
+        *,
+        policy: Policy = "drop_oldest",
+        queue_frames: int = 8,
+        interval_ms: int = 0,
+        drain_s: float = 2.0,
+        connected: bool = True,
+    ) -> None:
+        """Start an ingest; with ``connected`` both peers are there and know the camera."""
+        self.clock = FakeClock()
+        self.source = FakeSource(captures)
+        self.gate = Peer(context, f"ipc://{folder}/gate")
+        self.scorer = Peer(context, f"ipc://{folder}/scorer")
+        self.counter_path = folder / "c1.count"
+        settings = IngestSettings(
+            camera=CAMERA,
+            gate_endpoint=self.gate.endpoint,
+            scorer_endpoint=self.scorer.endpoint,
+            policy=policy,
+            queue_frames=queue_frames,
+            interval_ms=interval_ms,
+            drain_s=drain_s,
+        )
+        counter = DurableCounter(self.counter_path)
+        self.ingest = Ingest(settings, self.source, counter, BOOT, self.clock, context)
+        if connected:
+            self.gate.appear()
+            self.scorer.appear()
+            self.wait_for_peers()
+
+    def wait_for_peers(self) -> None:
+        """Wait until both connections stand."""
+        for socket in (self.ingest._gate, self.ingest._scorer):
+            if not socket.poll(LIMIT_MS, zmq.POLLOUT):
+                msg = "no peer within the limit"
+                raise TimeoutError(msg)
+
+    def steps(self, count: int) -> None:
+        """Let ingest work."""
+        for _ in range(count):
+            self.ingest.step()
+
+    def acknowledge(self, seq: int, notice: Any = "announced", boot: str = BOOT) -> None:
+        """Let the gate acknowledge, and wait until that has arrived."""
+        self.gate.send(Acknowledged(boot=boot, seq=seq, notice=notice))
+        self._await(self.ingest._gate)
+
+    def grant(self, settled: int, window: int, boot: str = BOOT) -> None:
+        """Let the scorer grant credit, and wait until that has arrived."""
+        self.scorer.send(Credit(boot=boot, settled=settled, window=window))
+        self._await(self.ingest._scorer)
+
+    def meet_scorer(self) -> None:
+        """Wait for the camera's greeting, without which the scorer cannot answer."""
+        while not self.scorer.take():
+            self.clock.advance_ms(200)
+            self.ingest._say_hello(self.clock.ns)
+
+    def _await(self, socket: Socket) -> None:
+        if not socket.poll(LIMIT_MS):
+            msg = "no message within the limit"
+            raise TimeoutError(msg)
+
+
+def only(kind: type[_Kind], notes: Iterable[Note]) -> list[_Kind]:
+    """Return the notes of one kind."""
+    return [note for note in notes if isinstance(note, kind)]

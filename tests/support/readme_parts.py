@@ -1,0 +1,78 @@
+"""The parts of the README that the code knows best: file map, commands, config."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any, get_args
+
+from typer.main import get_command
+
+from pipeline.cli import app
+from pipeline.config import Camera, Config
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("edge", "edge/sources", "musc", "pipeline")
+
+
+def file_map() -> str:
+    """Return each module with the first line of its docstring."""
+    lines: list[str] = []
+    for package in PACKAGES:
+        lines += [f"\n**{package}/**\n", "| module | what it is |", "|---|---|"]
+        for path in sorted((ROOT / package).glob("*.py")):
+            doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+            if path.name != "__init__.py":
+                lines.append(f"| `{path.name}` | {doc.splitlines()[0]} |")
+    return "\n".join(lines) + "\n"
+
+
+def commands() -> str:
+    """Return each command with its help and options."""
+    lines = ["| command | does | options |", "|---|---|---|"]
+    group: Any = get_command(app)
+    subcommands = {
+        f"{name} {sub_name}": sub
+        for name, command in group.commands.items()
+        for sub_name, sub in getattr(command, "commands", {}).items()
+    }
+    for name, command in (group.commands | subcommands).items():
+        options = ", ".join(
+            f"`{max(parameter.opts, key=len)}`"
+            for parameter in command.params
+            if not getattr(parameter, "hidden", False)
+        )
+        lines.append(f"| `{name}` | {command.help.splitlines()[0]} | {options} |")
+    return "\n".join(lines) + "\n"
+
+
+def config_table() -> str:
+    """Return each config key with its default and meaning."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in Config.model_fields.items():
+        if name == "camera":
+            for kind in get_args(get_args(Camera)[0]):
+                label = kind.model_fields["kind"].annotation.__args__[0]
+                lines += _rows(f"camera ({label})", kind, skip={"kind"})
+        else:
+            lines += _rows(name, field.annotation, skip=set())
+    return "\n".join(lines) + "\n"
+
+
+def _rows(section: str, model: Any, skip: set[str]) -> list[str]:
+    rows = []
+    for key, field in model.model_fields.items():
+        if key in skip:
+            continue
+        default = field.get_default(call_default_factory=True)
+        shown = "required" if field.is_required() else f"`{_toml(default)}`"
+        rows.append(f"| `{section}.{key}` | {shown} | {field.description} |")
+    return rows
+
+
+def _toml(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str | Path) else str(value)
