@@ -117,7 +117,14 @@ class ScorerUp(_Message):
     model: str = Field(max_length=32)
 
 
-Note = Announced | Lost | Acknowledged | Hello | Credit | ScorerUp
+class ScorerLeft(_Message):
+    """Scorer to gate: the scorer has finished what it held and stops as asked."""
+
+    kind: Literal["scorer_left"] = "scorer_left"
+    scorer: BootId
+
+
+Note = Announced | Lost | Acknowledged | Hello | Credit | ScorerUp | ScorerLeft
 _NOTES: TypeAdapter[Note] = TypeAdapter(Annotated[Note, Field(discriminator="kind")])
 
 

@@ -65,7 +65,7 @@ def demo(
     from pipeline import demo as line_demo
     from pipeline.demo_run import run_demo
 
-    _log_to_stderr("WARNING", "demo")
+    _log_to_stderr("ERROR", "demo")
     console = Console()
     folder = (keep or Path(tempfile.mkdtemp(prefix="musc-edge-demo-"))).resolve()
     prepare = line_demo.prepare_synthetic if synthetic else line_demo.prepare_cells

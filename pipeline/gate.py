@@ -43,14 +43,21 @@ class Gate:
         """Close each frame at the latest ``deadline_ms`` after its capture."""
         self._deadline_ns = deadline_ms * 1_000_000
         self._open: dict[FrameKey, _OpenFrame] = {}
-        self._scorer_up = False
+        self._scorer_up = self._scorer_left = False
         self._scorer_lost_ns = -1
         self._scorer_state: State = "WARMING"
 
     @property
     def state(self) -> State:
-        """What may be said at the moment: FAULT without a scorer, else the scorer's state."""
-        return self._scorer_state if self._scorer_up else "FAULT"
+        """What may be said: the scorer's state, STOPPED once it left in order, else FAULT."""
+        if self._scorer_up:
+            return self._scorer_state
+        return "STOPPED" if self._scorer_left else "FAULT"
+
+    @property
+    def has_scorer(self) -> bool:
+        """Tell whether a scorer is there."""
+        return self._scorer_up
 
     @property
     def open_frames(self) -> int:
@@ -68,13 +75,18 @@ class Gate:
     def scorer_up(self) -> None:
         """Take note of a scorer that is ready for frames."""
         if not self._scorer_up:
-            self._scorer_up = True
+            self._scorer_up, self._scorer_left = True, False
             self._scorer_state = "WARMING"
 
     def scorer_lost(self, now: Moment) -> None:
         """Take note that the scorer is gone; what it held closes at its deadline."""
         self._scorer_up = False
         self._scorer_lost_ns = now.monotonic_ns
+
+    def scorer_left(self, now: Moment) -> None:
+        """Take note of a scorer that stopped as it was asked to."""
+        self.scorer_lost(now)
+        self._scorer_left = True
 
     def announce(self, announcement: Announcement, now: Moment) -> None:
         """Open a frame; one that is open already stays as it is."""

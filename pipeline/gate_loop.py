@@ -20,7 +20,16 @@ from edge.clock import Clock, SystemClock
 from edge.contract import Topics
 from edge.sockets import Context, PeerWatch, bind_router, receive_all, try_send
 from edge.stopping import announce_ready, stage_stop_flag
-from edge.wire import Acknowledged, Announced, Lost, ScorerUp, WireError, decode_note, encode_note
+from edge.wire import (
+    Acknowledged,
+    Announced,
+    Lost,
+    ScorerLeft,
+    ScorerUp,
+    WireError,
+    decode_note,
+    encode_note,
+)
 from pipeline.evidence import EvidenceError, EvidenceStore
 from pipeline.gate import Gate, Moment
 from pipeline.heatmap import HeatmapError, decode_8bit, encode_png, overlay
@@ -191,6 +200,8 @@ class GateLoop:
             note = decode_note(parts[0])
             if isinstance(note, ScorerUp):
                 self._gate.scorer_up()
+            elif isinstance(note, ScorerLeft):
+                self._gate.scorer_left(work.moment)
             return
         kind, *body = parts
         if kind == b"evidence":
@@ -213,7 +224,7 @@ class GateLoop:
 
     def _watch_scorers(self, work: _Pass) -> None:
         peers, lost = self._scorers.update()
-        if lost and peers == 0:
+        if lost and peers == 0 and self._gate.has_scorer:
             self._gate.scorer_lost(work.moment)
             self._ledger.add_event(work.moment.utc, "scorer_lost", None, {})
             log.warning("the scorer is gone")

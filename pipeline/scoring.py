@@ -25,6 +25,7 @@ from edge.wire import (
     BYTE_BITS,
     Credit,
     Hello,
+    ScorerLeft,
     ScorerUp,
     WireError,
     decode_frame,
@@ -118,6 +119,7 @@ class Scoring:
             self.step()
         while self._held or self._cameras.poll(DRAIN_MS):
             self.step()
+        try_send(self._gate, [encode_note(ScorerLeft(scorer=self._boot))])
 
     def step(self) -> None:
         """Take what has arrived, inspect one frame, send what can be sent."""

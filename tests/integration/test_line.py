@@ -62,6 +62,7 @@ def test_every_frame_reaches_ledger_and_broker(
     states = [json.loads(payload)["state"] for payload in listener.payloads("status")]
     assert {"WARMING", "READY"} <= set(states)
     assert states[-1] == "STOPPED"
+    assert "FAULT" not in states[states.index("READY") :], "an ordered stop is no fault"
     assert listener.payloads("heartbeat")
 
 

@@ -46,9 +46,10 @@ def test_signal_sets_the_flag(number: signal.Signals) -> None:
     assert (before, flag.is_set(), flag.is_set()) == (False, True, True)
 
 
-def test_word_sets_the_flag() -> None:
-    """A flag is not set before it is, and stays set."""
-    flag = StopFlag()
+@pytest.mark.parametrize("supervised", [True, False])
+def test_word_sets_the_flag(lifeline: tuple[TextIO, TextIO], *, supervised: bool) -> None:
+    """A flag is not set before it is, and stays set, whether or not a supervisor lives."""
+    flag = StopFlag(lifeline[0] if supervised else None)
     before = flag.is_set()
 
     flag.set()

@@ -124,15 +124,18 @@ def test_nan_score_on_the_wire_cannot_pass(gate: Gate) -> None:
 
 
 def test_state_is_fault_without_scorer(gate: Gate) -> None:
-    """FAULT without a scorer, else what the last inspection said."""
+    """FAULT without a scorer, STOPPED after one that left, else what the last inspection said."""
     states = [gate.state]
     gate.announce(announcement(), moment(0))
     gate.inspected(inspection(), moment(1))
     states.append(gate.state)
     gate.scorer_lost(moment(2))
     states.append(gate.state)
+    gate.scorer_up()
+    gate.scorer_left(moment(3))
+    states.append(gate.state)
 
-    assert states == ["WARMING", "READY", "FAULT"]
+    assert states == ["WARMING", "READY", "FAULT", "STOPPED"]
 
 
 def test_close_all_leaves_nothing_open(gate: Gate) -> None:
