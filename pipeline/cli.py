@@ -78,12 +78,14 @@ def demo(
 def run(config: ConfigOption = Path("config.toml")) -> None:
     """Run a line: cameras, scorer and gate under the supervisor."""
     from edge.stopping import StopFlag
+    from pipeline.line_lock import line_lock
     from pipeline.supervisor import Supervisor, line_commands
 
     settings = _load(config, "supervisor")
     stop = StopFlag()
     stop.install()
-    Supervisor(line_commands(settings, config.resolve())).run(stop.is_set)
+    with line_lock(settings.line.state_path):
+        Supervisor(line_commands(settings, config.resolve())).run(stop.is_set)
 
 
 @app.command()
