@@ -225,6 +225,7 @@ class Ingest:
         self._enforce_queue_limit()
 
     def _announcement(self, capture: Capture) -> Announcement:
+        captured_at, captured_ns = self._clock.now(), self._clock.monotonic_ns()
         seq = self._counter.next()
         part_id = "" if _part_id_fault(capture) else capture.part_id
         return Announcement(
@@ -232,8 +233,8 @@ class Ingest:
             boot=self._boot,
             seq=seq,
             part_id=part_id or f"{self._settings.camera}-{seq:08d}",
-            captured_at=self._clock.now(),
-            captured_ns=self._clock.monotonic_ns(),
+            captured_at=captured_at,
+            captured_ns=captured_ns,
             origin=capture.origin[:ORIGIN_LIMIT],
         )
 

@@ -119,7 +119,6 @@ class LiveView:
 
 def print_summary(console: Console, line: DemoLine, summary: Summary, licence: str) -> None:
     """Print what came of the run and where everything lies."""
-    table = Table(show_header=False, box=None)
     reasons = ", ".join(f"{why} {count}" for why, count in summary.no_result.items())
     rows = {
         "frames": f"{summary.frames} at {summary.frames_per_second:.2f} a second",
@@ -134,11 +133,10 @@ def print_summary(console: Console, line: DemoLine, summary: Summary, licence: s
         "one of them": str(line.folder / "evidence" / summary.example) if summary.example else "-",
         "labels": str(line.folder / "labels.csv"),
     }
+    # Soft wrap: a path that is broken into two lines cannot be copied.
     for name, value in rows.items():
-        table.add_row(name, value)
-    console.print(table)
-    console.print(line.attribution.strip(), highlight=False)
-    console.print(licence, highlight=False)
+        console.print(f"{name:<14} {value}", highlight=False, soft_wrap=True)
+    console.print(f"\n{line.attribution.strip()}\n{licence}", highlight=False, soft_wrap=True)
     print_subscribe_hint(console, line, past=True)
 
 
