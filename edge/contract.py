@@ -97,6 +97,17 @@ class _Result(_Payload):
     img: str | None = Field(default=None, max_length=FRAME_KEY_LIMIT)
     """Key of the stored image, camera/boot/seq."""
 
+    def payload(self) -> bytes:
+        """Return the JSON, without the fields that are not known.
+
+        ``img`` repeats camera, boot and seq; it is the one field that is left out
+        where the longest identifiers would take the message over its limit.
+        """
+        body = super().payload()
+        if len(body) <= MESSAGE_LIMIT_BYTES:
+            return body
+        return self.model_dump_json(exclude_none=True, exclude={"img"}).encode()
+
     @model_validator(mode="after")
     def _code_says_the_verdict(self) -> Self:
         if self.code != CODES[self.verdict]:
@@ -119,17 +130,6 @@ class VerdictMessage(_Result):
     y: int | None = Field(default=None, ge=0, le=MAX_SIDE_PX)
     w: int | None = Field(default=None, ge=1, le=MAX_SIDE_PX)
     h: int | None = Field(default=None, ge=1, le=MAX_SIDE_PX)
-
-    def payload(self) -> bytes:
-        """Return the JSON, without the fields that are not known.
-
-        ``img`` repeats cam, boot and seq; it is the one field that is left out
-        where the longest identifiers would take the message over its limit.
-        """
-        body = super().payload()
-        if len(body) <= MESSAGE_LIMIT_BYTES:
-            return body
-        return self.model_dump_json(exclude_none=True, exclude={"img"}).encode()
 
     @model_validator(mode="after")
     def _box_is_whole_and_only_on_fail(self) -> Self:

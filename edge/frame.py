@@ -20,9 +20,10 @@ CameraId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
 BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 """64 random bits in hex: one start of one process."""
 
-PartId = Annotated[str, Field(pattern=r"^[!-:<-~]{1,48}$")]
+PartId = Annotated[str, Field(pattern=r"^[!#-:<-\[\]-~]{1,48}$")]
 """What is on the belt: 1 to 48 visible ASCII characters without the semicolon,
-which separates the fields of the ``plc`` message."""
+which separates the fields of the ``plc`` message, and without quotation mark
+and backslash, which JSON writes as two."""
 
 RecipeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,24}$")]
 """Name of a product set-up, at most 24 characters."""

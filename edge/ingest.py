@@ -19,12 +19,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from edge.errors import LineError
 from edge.frame import ORIGIN_LIMIT, SEQ_LIMIT, Announcement, Frame, PartId
-from edge.sockets import Context, connect_dealer, receive_all, try_send
+from edge.notices import NoticeOutbox
+from edge.sockets import HIGH_WATER_IMAGES, Context, connect_dealer, receive_all, try_send
 from edge.sources import Capture, EndOfSourceError, Source
 from edge.wire import (
     DETAIL_LIMIT,
     Acknowledged,
     Announced,
+    Begins,
     Credit,
     Hello,
     Lost,
@@ -37,13 +39,13 @@ from edge.wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from edge.clock import Clock
 
 log = logging.getLogger(__name__)
 
-RESEND_NS = 500_000_000
 HELLO_NS = 200_000_000
 POLL_MS = 20
 UNACKNOWLEDGED_LIMIT = 64
@@ -139,9 +141,13 @@ class Ingest:
         self._boot = boot
         self._clock = clock
         self._gate = connect_dealer(context, settings.gate_endpoint, settings.camera)
-        self._scorer = connect_dealer(context, settings.scorer_endpoint, settings.camera)
+        self._scorer = connect_dealer(
+            context, settings.scorer_endpoint, settings.camera, HIGH_WATER_IMAGES
+        )
         self._waiting: deque[Frame] = deque()
-        self._unacknowledged: dict[tuple[int, str], tuple[bytes, int]] = {}
+        self._notices = NoticeOutbox(self._gate)
+        begins = Begins(camera=settings.camera, boot=boot, seq=counter.value)
+        self._notices.put(begins, clock.monotonic_ns())
         self._sent = 0
         self._settled_frames = 0
         self._window = 0
@@ -166,7 +172,7 @@ class Ingest:
         self._take_acknowledgements()
         self._take_credit()
         self._say_hello(now)
-        self._resend(now)
+        self._notices.resend(now)
         if self._may_capture(now):
             self._capture(now)
         self._send_frames()
@@ -182,7 +188,7 @@ class Ingest:
         if self._finished_ns is None:
             return False
         waited_s = (self._clock.monotonic_ns() - self._finished_ns) / 1e9
-        still_out = self._waiting or self._unacknowledged or self._sent > self._settled_frames
+        still_out = self._waiting or len(self._notices) or self._sent > self._settled_frames
         return not still_out or waited_s > self._settings.drain_s
 
     def _credit(self) -> int:
@@ -197,13 +203,14 @@ class Ingest:
     def _may_capture(self, now: int) -> bool:
         if self._finished_ns is not None or now < self._next_capture_ns:
             return False
+        if self._notices.full:
+            return False
         if self._settings.policy == "drop_oldest":
             return True
-        return (
-            self._credit() > len(self._waiting) and len(self._unacknowledged) < UNACKNOWLEDGED_LIMIT
-        )
+        return self._credit() > len(self._waiting) and len(self._notices) < UNACKNOWLEDGED_LIMIT
 
     def _capture(self, now: int) -> None:
+        captured_at, captured_ns = self._clock.now(), self._clock.monotonic_ns()
         try:
             capture = self._source.read()
         except EndOfSourceError:
@@ -214,18 +221,19 @@ class Ingest:
             return
         self._next_capture_ns = now + self._settings.interval_ms * 1_000_000
         fault = _fault(capture)
-        announcement = self._announcement(capture)
+        announcement = self._announcement(capture, captured_at, captured_ns)
         if capture.pixels is None or fault:
             self._lose(announcement, "corrupt", fault)
             return
-        self._notify(announcement.seq, Announced(announcement=announcement))
+        self._notices.put(Announced(announcement=announcement), now)
         self._waiting.append(
             Frame(announcement, capture.pixels, capture.pixel_format, capture.bit_depth)
         )
         self._enforce_queue_limit()
 
-    def _announcement(self, capture: Capture) -> Announcement:
-        captured_at, captured_ns = self._clock.now(), self._clock.monotonic_ns()
+    def _announcement(
+        self, capture: Capture, captured_at: datetime, captured_ns: int
+    ) -> Announcement:
         seq = self._counter.next()
         part_id = "" if _part_id_fault(capture) else capture.part_id
         return Announcement(
@@ -252,26 +260,13 @@ class Ingest:
         self, announcement: Announcement, why: Literal["corrupt", "dropped"], detail: str
     ) -> None:
         note = Lost(announcement=announcement, why=why, detail=detail[:DETAIL_LIMIT])
-        self._notify(announcement.seq, note)
-
-    def _notify(self, seq: int, note: Announced | Lost) -> None:
-        body = encode_note(note)
-        self._unacknowledged[seq, note.kind] = body, self._clock.monotonic_ns()
-        try_send(self._gate, [body])
-
-    def _resend(self, now: int) -> None:
-        for key, (body, sent_ns) in self._unacknowledged.items():
-            if now - sent_ns < RESEND_NS:
-                continue
-            if not try_send(self._gate, [body]):
-                return
-            self._unacknowledged[key] = body, now
+        self._notices.put(note, self._clock.monotonic_ns())
 
     def _take_acknowledgements(self) -> None:
         for parts in receive_all(self._gate):
             note = _decode(parts)
             if isinstance(note, Acknowledged) and note.boot == self._boot:
-                self._unacknowledged.pop((note.seq, note.notice), None)
+                self._notices.acknowledge(note)
 
     def _take_credit(self) -> None:
         for parts in receive_all(self._scorer):
@@ -294,17 +289,17 @@ class Ingest:
             self._sent += 1
 
     def _await_acknowledgements(self, poller: zmq.Poller) -> None:
-        """Keep telling the gate for a second; it closes at its deadline anyway."""
+        """Keep telling the gate for a second; what it misses it learns at the next start."""
         until = self._clock.monotonic_ns() + 1_000_000_000
-        while self._unacknowledged and self._clock.monotonic_ns() < until:
+        while len(self._notices) and self._clock.monotonic_ns() < until:
             poller.poll(POLL_MS)
             self._take_acknowledgements()
-            self._resend(self._clock.monotonic_ns())
-        if self._unacknowledged:
+            self._notices.resend(self._clock.monotonic_ns())
+        if len(self._notices):
             log.warning(
                 "camera %s: %d notices not acknowledged by the gate",
                 self._settings.camera,
-                len(self._unacknowledged),
+                len(self._notices),
             )
 
 

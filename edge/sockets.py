@@ -18,6 +18,8 @@ from edge.wire import MAX_FRAME_BYTES
 
 LINGER_MS = 500
 HIGH_WATER_NOTES = 10_000
+HIGH_WATER_IMAGES = 64
+"""Messages that may be images; 64 of 12 megapixels are under 1 GB."""
 HEARTBEAT_MS = 1_000
 """A silent tcp peer is given up after two of these; ipc closes with its process."""
 IPC_PATH_LIMIT = 100
@@ -31,7 +33,7 @@ class EndpointError(LineError):
     """An endpoint cannot be bound or is not usable; the message names it."""
 
 
-def bind_router(context: Context, endpoint: str) -> Socket:
+def bind_router(context: Context, endpoint: str, high_water: int = HIGH_WATER_NOTES) -> Socket:
     """Return a ROUTER bound to ``endpoint``.
 
     Raises:
@@ -39,7 +41,7 @@ def bind_router(context: Context, endpoint: str) -> Socket:
     """
     check_endpoint(endpoint)
     socket = context.socket(zmq.ROUTER)
-    _limit(socket)
+    _limit(socket, high_water)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES + 65_536)
     socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
     try:
@@ -51,14 +53,16 @@ def bind_router(context: Context, endpoint: str) -> Socket:
     return socket
 
 
-def connect_dealer(context: Context, endpoint: str, identity: str) -> Socket:
+def connect_dealer(
+    context: Context, endpoint: str, identity: str, high_water: int = HIGH_WATER_NOTES
+) -> Socket:
     """Return a DEALER that connects, and reconnects for ever, to ``endpoint``.
 
     Raises:
         EndpointError: It is not an endpoint that anything can connect to.
     """
     socket = context.socket(zmq.DEALER)
-    _limit(socket)
+    _limit(socket, high_water)
     socket.setsockopt(zmq.IDENTITY, identity.encode())
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
@@ -147,10 +151,10 @@ def check_endpoint(endpoint: str) -> None:
         raise EndpointError(msg) from error
 
 
-def _limit(socket: Socket) -> None:
+def _limit(socket: Socket, high_water: int) -> None:
     socket.setsockopt(zmq.LINGER, LINGER_MS)
-    socket.setsockopt(zmq.SNDHWM, HIGH_WATER_NOTES)
-    socket.setsockopt(zmq.RCVHWM, HIGH_WATER_NOTES)
+    socket.setsockopt(zmq.SNDHWM, high_water)
+    socket.setsockopt(zmq.RCVHWM, high_water)
     socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 2 * HEARTBEAT_MS)
 

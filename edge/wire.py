@@ -73,13 +73,26 @@ class Lost(_Message):
     detail: str = Field(max_length=DETAIL_LIMIT)
 
 
+class Begins(_Message):
+    """Ingest to gate, once a start: how many frames were counted before this boot.
+
+    Frames up to ``seq`` that the gate does not know were counted by an ingest
+    that died before it could announce them.
+    """
+
+    kind: Literal["begins"] = "begins"
+    camera: CameraId
+    boot: BootId
+    seq: int = Field(ge=0, le=SEQ_LIMIT)
+
+
 class Acknowledged(_Message):
-    """Gate to ingest: the notice about this frame is committed to disk."""
+    """Gate to ingest: the notice about this frame, or start, is committed to disk."""
 
     kind: Literal["acknowledged"] = "acknowledged"
     boot: BootId
-    seq: int = Field(ge=1, le=SEQ_LIMIT)
-    notice: Literal["announced", "lost"]
+    seq: int = Field(ge=0, le=SEQ_LIMIT)
+    notice: Literal["announced", "lost", "begins"]
 
 
 class Hello(_Message):
@@ -124,7 +137,7 @@ class ScorerLeft(_Message):
     scorer: BootId
 
 
-Note = Announced | Lost | Acknowledged | Hello | Credit | ScorerUp | ScorerLeft
+Note = Announced | Lost | Begins | Acknowledged | Hello | Credit | ScorerUp | ScorerLeft
 _NOTES: TypeAdapter[Note] = TypeAdapter(Annotated[Note, Field(discriminator="kind")])
 
 

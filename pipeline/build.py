@@ -1,4 +1,4 @@
-"""From a config to an inspector: weights, device, memory.
+"""From a config to an inspector, on a machine that has the memory for it.
 
 Memory is estimated before anything runs and refused with the figure; a window
 is never made smaller in silence.
@@ -6,33 +6,29 @@ is never made smaller in silence.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from edge.errors import LineError
-from musc.backbone import Backbone, BackboneError, load_timm
 from musc.sliding import estimated_bytes
+from pipeline.backbones import BackboneChoice, load_backbone
 from pipeline.inspector import Inspector
-from pipeline.weights import resolve, weights_cache
-from pipeline.weights_registry import find_entry
-from pipeline.wheels import sha256_of
+from pipeline.memory import free_bytes
 
 if TYPE_CHECKING:
-    from pipeline.config import Config, MuscSettings
+    from musc.vision_transformer import Backbone
+    from pipeline.config import Config
 
 log = logging.getLogger(__name__)
 
 MEMORY_SHARE = 0.8
 """Share of the free memory that windows may take; the rest is for the backbone at work."""
-MEMINFO = Path("/proc/meminfo")
 
 
 class BuildError(LineError):
-    """The inspector cannot be built on this machine; the message has the figure."""
+    """The windows do not fit into this machine; the message has the figure."""
 
 
 def build_inspector(config: Config) -> tuple[Inspector, str]:
@@ -40,46 +36,25 @@ def build_inspector(config: Config) -> tuple[Inspector, str]:
 
     Raises:
         WeightsError: The weights are missing and cannot be fetched.
-        BuildError: They do not fit, there is no such device, or too little memory.
+        BackboneChoiceError: No such device, or a size or stage that does not fit.
+        BuildError: Too little memory.
     """
     settings = config.musc
-    device = _device(settings.device)
-    weights = resolve(
-        settings.backbone, cache=weights_cache(), path=settings.weights, offline=settings.offline
-    )
-    try:
-        backbone = load_timm(
-            find_entry(settings.backbone).timm_name,
-            weights,
-            image_size=settings.image_size_px,
-            stages=settings.stages,
-            # As DINOv2 itself and its exports do it; timm's own default moves tokens by 0.6.
-            antialias=False,
-            device=device,
+    backbone, model = load_backbone(
+        BackboneChoice(
+            name=settings.backbone,
+            image_size_px=settings.image_size_px,
+            weights=settings.weights,
+            offline=settings.offline,
+            stages=tuple(settings.stages),
+            device=settings.device,
+            precision=settings.precision,
         )
-    except (BackboneError, ValueError) as error:
-        msg = f"musc.backbone {settings.backbone}: {error}"
-        raise BuildError(msg) from error
+    )
     _check_memory(config, backbone)
-    model = model_digest(sha256_of(weights), settings)
-    size = settings.image_size_px
-    backbone.extract(torch.zeros(1, 3, size, size))
-    log.info("model %s: %s on %s", model, settings.backbone, device)
+    # The first call of a network is slow; the first part should not pay for it.
+    backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
     return Inspector(config, backbone, model), model
-
-
-def model_digest(weights_sha256: str, settings: MuscSettings) -> str:
-    """Return eight hex digits over weights and everything that shapes the tokens."""
-    parts = (weights_sha256, settings.backbone, settings.image_size_px, settings.stages)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:8]
-
-
-def _device(wanted: str) -> str:
-    available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        msg = 'musc.device = "cuda": torch finds no CUDA device; use "cpu" or "auto"'
-        raise BuildError(msg)
-    return "cuda" if available and wanted != "cpu" else "cpu"
 
 
 def _check_memory(config: Config, backbone: Backbone) -> None:
@@ -91,7 +66,7 @@ def _check_memory(config: Config, backbone: Backbone) -> None:
         config.musc.degrees,
     )
     needed = window_bytes * len(config.camera)
-    free = _free_bytes(backbone.device)
+    free = free_bytes(backbone.device)
     if free is not None and needed > MEMORY_SHARE * free:
         msg = (
             f"window.size_frames = {config.window.size_frames} needs {needed / 1e9:.2f} GB for "
@@ -100,13 +75,3 @@ def _check_memory(config: Config, backbone: Backbone) -> None:
         )
         raise BuildError(msg)
     log.info("windows take %.2f GB when full", needed / 1e9)
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    """Return the free memory of the device; None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if not MEMINFO.exists():
-        return None
-    fields = dict(line.split(":", 1) for line in MEMINFO.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024

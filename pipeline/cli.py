@@ -38,7 +38,18 @@ app.add_typer(weights_app, name="weights")
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the line.")]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
+AgainOption = Annotated[bool, typer.Option("--again", hidden=True)]
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+BackboneOption = Annotated[
+    str, typer.Option(help="Backbone by name; `musc-edge weights` lists them.")
+]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(help="Side in px, a multiple of the patch; the backbone's own if none."),
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="Weights file, instead of the cache.")
+]
 
 
 def main() -> None:
@@ -103,7 +114,9 @@ def ingest(
 
 @app.command()
 def inspect(
-    config: ConfigOption = Path("config.toml"), *, supervised: SupervisedOption = False
+    config: ConfigOption = Path("config.toml"),
+    *,
+    supervised: SupervisedOption = False,
 ) -> None:
     """Run the scorer alone."""
     from pipeline.scoring import run_scoring
@@ -113,17 +126,22 @@ def inspect(
 
 @app.command()
 def gate(
-    config: ConfigOption = Path("config.toml"), *, supervised: SupervisedOption = False
+    config: ConfigOption = Path("config.toml"),
+    *,
+    supervised: SupervisedOption = False,
+    again: AgainOption = False,
 ) -> None:
     """Run the gate alone."""
     from pipeline.gate_loop import run_gate
 
-    run_gate(_load(config, "gate"), supervised=supervised)
+    run_gate(_load(config, "gate"), supervised=supervised, again=again)
 
 
 @app.command()
 def broker(
-    config: ConfigOption = Path("config.toml"), *, supervised: SupervisedOption = False
+    config: ConfigOption = Path("config.toml"),
+    *,
+    supervised: SupervisedOption = False,
 ) -> None:
     """Run the embedded MQTT broker alone, on the loopback address."""
     from edge.embedded_broker import serve
@@ -132,6 +150,70 @@ def broker(
     settings = _load(config, "broker")
     stop = stage_stop_flag(supervised=supervised)
     serve(settings.mqtt.port, lambda: announce_ready(supervised=supervised), stop.is_set)
+
+
+@app.command()
+def score(
+    images: Annotated[Path, typer.Argument(help="Folder of images; sub-folders are entered.")],
+    out: Annotated[Path, typer.Option(help="Folder for scores.csv, heatmaps and maps.")],
+    *,
+    image_size: ImageSizeOption = None,
+    backbone: BackboneOption = "dinov2-vits14",
+    weights_file: WeightsOption = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Folder of good images that join the scoring.")
+    ] = None,
+    plus: Annotated[
+        bool, typer.Option("--plus", help="Only the references score (MuSc+).")
+    ] = False,
+    subsets: Annotated[
+        int, typer.Option(min=1, help="Parts that a large folder is scored in; saves memory.")
+    ] = 1,
+    maps: Annotated[bool, typer.Option("--maps", help="Write float32 maps as .npy.")] = False,
+    overlay: Annotated[
+        bool, typer.Option("--overlay", help="Draw heatmaps over the images.")
+    ] = False,
+    rejects_per_1000: Annotated[
+        float, typer.Option(min=0.01, max=499.0, help="Where the heatmaps' colour begins.")
+    ] = 20.0,
+    json_line: JsonOption = False,
+) -> None:
+    """Score a folder of images against each other, without training."""
+    from pipeline.backbones import BackboneChoice
+    from pipeline.batch_score import ScoreSettings
+    from pipeline.score_command import Outputs, run_score
+
+    if plus and references is None:
+        msg = "--plus needs --references: only they score"
+        raise typer.BadParameter(msg)
+    _log_to_stderr("WARNING", "score")
+    summary = run_score(
+        Console(),
+        ScoreSettings(images, out, references, plus, subsets),
+        BackboneChoice(backbone, image_size, weights_file),
+        Outputs(maps, overlay, rejects_per_1000),
+    )
+    _print_summary(summary, as_json=json_line)
+
+
+@app.command("rescore")
+def rescore_scores(
+    table: Annotated[Path, typer.Argument(help="CSV with the columns path and score.")],
+    images: Annotated[Path, typer.Option(help="Folder that the paths count from.")],
+    out: Annotated[Path, typer.Option(help="CSV to write: path, score, rescored.")],
+    *,
+    image_size: ImageSizeOption = None,
+    backbone: BackboneOption = "dinov2-vits14",
+    weights_file: WeightsOption = None,
+    json_line: JsonOption = False,
+) -> None:
+    """Smooth any method's image scores by RsCIN, over images that look alike."""
+    from pipeline.backbones import BackboneChoice
+    from pipeline.score_command import run_rescore
+
+    _log_to_stderr("WARNING", "rescore")
+    choice = BackboneChoice(backbone, image_size, weights_file)
+    _print_summary(run_rescore(Console(), table, images, out, choice), as_json=json_line)
 
 
 @app.command("check-config")
@@ -208,7 +290,7 @@ def weights(context: typer.Context) -> None:
     from pipeline.weights import describe, weights_cache
 
     for row in describe(weights_cache()):
-        typer.echo("\n".join(f"{key}: {value}" for key, value in asdict(row).items()))
+        typer.echo("\n".join(f"{key}: {value}" for key, value in asdict(row).items()) + "\n")
 
 
 @weights_app.command("fetch")
@@ -218,6 +300,14 @@ def weights_fetch(name: Annotated[str, typer.Argument(help="Name from the list."
 
     _log_to_stderr("INFO", "weights")
     typer.echo(str(resolve(name, cache=weights_cache(), replace_damaged=True)))
+
+
+def _print_summary(summary: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(summary))
+        return
+    for name, value in summary.items():
+        typer.echo(f"{name:<10} {value}")
 
 
 def _load(path: Path, stage: str) -> Config:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from edge.contract import Segment
 from edge.frame import CameraId, RecipeId
+from pipeline.weights_registry import REGISTRY
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -72,6 +73,9 @@ class SyntheticCamera(_Camera):
     """Share of parts with a planted defect."""
 
 
+CALIBRATION_PEERS = 8
+"""Below 8 peers a score depends on how many there are: ln(score) rises by up to 0.3."""
+
 Camera = Annotated[FolderCamera | SyntheticCamera, Field(discriminator="kind")]
 
 
@@ -122,18 +126,17 @@ class WindowSettings(Settings):
 class MuscSettings(Settings):
     """The method: backbone and mutual scoring."""
 
-    backbone: Literal["dinov2-vits14"] = "dinov2-vits14"
+    backbone: str = "dinov2-vits14"
     """Vision transformer; `musc-edge weights` lists what there is."""
     weights: Path | None = None
-    """A safetensors file to use instead of the cache."""
+    """A weights file to use instead of the cache: safetensors, or a checkpoint of the authors."""
     offline: bool = False
     """Never fetch weights; they must be in the cache already."""
-    image_size_px: int = Field(default=224, ge=56, le=1036, multiple_of=14)
-    """Side of the square that a frame is resized to; a multiple of the patch, 14."""
-    stages: list[Annotated[int, Field(ge=0, le=11)]] = Field(
-        default=[2, 5, 8, 11], min_length=1, max_length=12
-    )
-    """Blocks whose patch tokens are compared, from 0."""
+    image_size_px: int | None = Field(default=None, ge=32, le=1036)
+    """Side of the square that a frame is resized to, a multiple of the patch; without it the
+    backbone's own, 224 for the default."""
+    stages: list[Annotated[int, Field(ge=0, le=23)]] = Field(default=[], max_length=24)
+    """Blocks whose patch tokens are compared, from 0; empty takes the end of each quarter."""
     degrees: list[Annotated[int, Field(ge=1, le=9)]] = Field(
         default=[1, 3, 5], min_length=1, max_length=5
     )
@@ -146,6 +149,27 @@ class MuscSettings(Settings):
     """RsCIN's neighbourhood sizes, the frame itself included."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the scorer computes; auto takes CUDA where there is one."""
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Arithmetic of the backbone; auto is float16 on CUDA and float32 on a CPU."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name: str) -> str:
+        if name not in REGISTRY:
+            msg = f"no such backbone; there are {', '.join(REGISTRY)}"
+            raise ValueError(msg)
+        return name
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        patch = REGISTRY[self.backbone].patch_px
+        if self.image_size_px is not None and self.image_size_px % patch:
+            msg = (
+                f"image_size_px = {self.image_size_px}: must be a multiple of {patch}, "
+                f"the patch of {self.backbone}"
+            )
+            raise ValueError(msg)
+        return self
 
     @field_validator("degrees")
     @classmethod
@@ -171,14 +195,14 @@ class JudgeSettings(Settings):
     """Which score decides: mutual scoring as it is, or smoothed by RsCIN."""
     method: Literal["robust_z", "fixed"] = "robust_z"
     """A threshold from the line's own scores, or one that is given."""
-    rejects_per_1000: float = Field(default=20.0, gt=0, lt=500)
+    rejects_per_1000: float = Field(default=20.0, ge=0.01, lt=500)
     """Parts in a thousand that may be rejected; the robust z follows from it."""
     min_scores: int = Field(default=16, ge=8, le=10_000)
     """Scores that robust_z must have seen before it decides anything."""
     history_scores: int = Field(default=500, ge=8, le=100_000)
     """Latest scores that robust_z looks at."""
-    fixed_threshold: float | None = Field(default=None, gt=0)
-    """The threshold of method "fixed"."""
+    fixed_threshold: float | None = Field(default=None, gt=0, le=2)
+    """The threshold of method "fixed"; scores are distances of unit vectors, at most 2."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -270,6 +294,15 @@ class Config(Settings):
         unknown = sorted(set(self.part.views) - set(ids))
         if unknown:
             msg = f"part.views names {', '.join(unknown)}; the cameras are {', '.join(ids)}"
+            raise ValueError(msg)
+        if len(set(self.part.views)) != len(self.part.views):
+            msg = f"part.views must differ: {', '.join(self.part.views)}"
+            raise ValueError(msg)
+        if self.judge.method == "robust_z" and self.window.size_frames <= CALIBRATION_PEERS:
+            msg = (
+                f"window.size_frames = {self.window.size_frames}: judge.method = 'robust_z' needs "
+                f"at least {CALIBRATION_PEERS + 1}, scores of fewer peers cannot be compared"
+            )
             raise ValueError(msg)
         free = [c.id for c in self.camera if c.interval_ms == 0]
         if self.transport.policy == "drop_oldest" and free:

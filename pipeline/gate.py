@@ -8,25 +8,19 @@ deadline passes; whichever is first decides, and nothing decides twice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
-from pipeline.results import FrameResult
+from pipeline.results import FrameResult, Moment, PartVerdict
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from edge.contract import State, Verdict, Why
     from edge.frame import Announcement, FrameKey
     from pipeline.inspection import Inspection
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Now, on both clocks."""
-
-    utc: datetime
-    monotonic_ns: int
+STATES_WORST_FIRST: tuple[State, ...] = ("WARMING", "DEGRADED", "READY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +33,27 @@ class _OpenFrame:
 class Gate:
     """Decides frame results; PASS only for what was scored against a ready window."""
 
-    def __init__(self, deadline_ms: int) -> None:
-        """Close each frame at the latest ``deadline_ms`` after its capture."""
+    def __init__(
+        self, deadline_ms: int, min_peers: int = 1, deciding: Literal["raw", "rescored"] = "raw"
+    ) -> None:
+        """Close each frame at the latest ``deadline_ms`` after its capture.
+
+        A PASS needs ``min_peers`` peers and a ``deciding`` score below its threshold.
+        """
         self._deadline_ns = deadline_ms * 1_000_000
+        self._min_peers = min_peers
+        self._deciding = deciding
         self._open: dict[FrameKey, _OpenFrame] = {}
         self._scorer_up = self._scorer_left = False
         self._scorer_lost_ns = -1
-        self._scorer_state: State = "WARMING"
+        self._camera_states: dict[str, State] = {}
 
     @property
     def state(self) -> State:
-        """What may be said: the scorer's state, STOPPED once it left in order, else FAULT."""
+        """What may be said: the worst camera's state; without a scorer STOPPED or FAULT."""
         if self._scorer_up:
-            return self._scorer_state
+            states = self._camera_states.values()
+            return next((state for state in STATES_WORST_FIRST if state in states), "WARMING")
         return "STOPPED" if self._scorer_left else "FAULT"
 
     @property
@@ -76,7 +78,7 @@ class Gate:
         """Take note of a scorer that is ready for frames."""
         if not self._scorer_up:
             self._scorer_up, self._scorer_left = True, False
-            self._scorer_state = "WARMING"
+            self._camera_states.clear()
 
     def scorer_lost(self, now: Moment) -> None:
         """Take note that the scorer is gone; what it held closes at its deadline."""
@@ -109,11 +111,10 @@ class Gate:
         """Close a frame with what the scorer says; None if it is closed already.
 
         An inspection after the deadline closes the frame as ``late``. A PASS is
-        believed only from a window that is READY and with a finite score below
-        a threshold.
+        believed only from a window that is READY and has enough peers, and with
+        a finite score below its threshold.
         """
-        self.scorer_up()
-        self._scorer_state = inspection.state
+        self._camera_states[inspection.announcement.camera] = inspection.state
         frame = self._open.pop(inspection.announcement.key, None)
         if frame is None:
             return None
@@ -122,8 +123,8 @@ class Gate:
             detail = f"inspected {(now.monotonic_ns - frame.due_ns) / 1e6:.0f} ms too late"
             return self._result(announcement, "NO_RESULT", "late", detail, now)
         verdict, why, detail = inspection.verdict, inspection.why, inspection.detail
-        if verdict == "PASS" and not _is_scored(inspection):
-            verdict, why, detail = "NO_RESULT", "not_finite", "PASS without a finite score"
+        if verdict == "PASS" and not self._earns_pass(inspection):
+            verdict, why, detail = "NO_RESULT", "not_finite", "PASS without a score that earns it"
         if verdict == "PASS" and inspection.state != "READY":
             verdict, why, detail = "NO_RESULT", "warming", f"PASS in state {inspection.state}"
         return self._result(announcement, verdict, why, detail, now, inspection)
@@ -141,6 +142,14 @@ class Gate:
             self._result(frame.announcement, "NO_RESULT", "scorer_down", detail, now)
             for frame in frames
         ]
+
+    def _earns_pass(self, inspection: Inspection) -> bool:
+        """Tell whether the numbers support a PASS; JSON turns NaN and infinity into none."""
+        score = inspection.score if self._deciding == "raw" else inspection.rescored
+        threshold = inspection.threshold
+        if score is None or threshold is None or inspection.window_n < self._min_peers:
+            return False
+        return math.isfinite(score) and score < threshold
 
     def _expire(self, frame: _OpenFrame, now: Moment) -> FrameResult:
         del self._open[frame.announcement.key]
@@ -166,13 +175,28 @@ class Gate:
             verdict=verdict,
             why=why,
             detail=detail,
-            state=self.state,
+            state=inspection.state if inspection is not None else self.state,
             decided_at=now.utc,
             latency_ms=waited_ns // 1_000_000,
             inspection=inspection,
         )
 
 
-def _is_scored(inspection: Inspection) -> bool:
-    """Tell whether score and threshold are there; JSON turns NaN and infinity into none."""
-    return inspection.score is not None and inspection.threshold is not None
+def too_late(result: FrameResult, deadline_ms: int, now: Moment) -> FrameResult | None:
+    """Return what becomes of a PASS that could not be published before its deadline.
+
+    None where the result may stay: only a PASS must never be heard too late.
+    """
+    over_ms = (now.monotonic_ns - result.announcement.captured_ns) // 1_000_000 - deadline_ms
+    if result.verdict != "PASS" or over_ms < 0:
+        return None
+    detail = f"PASS was on disk {over_ms} ms after the deadline"
+    return replace(result, verdict="NO_RESULT", why="late", detail=detail)
+
+
+def part_too_late(part: PartVerdict, deadline_ms: int, now: Moment) -> PartVerdict | None:
+    """Return what becomes of a part's PASS that is too late, as :func:`too_late`."""
+    worst = too_late(part.first, deadline_ms, now)
+    if part.verdict != "PASS" or worst is None:
+        return None
+    return replace(part, verdict="NO_RESULT", why="late", worst=worst)

@@ -79,7 +79,10 @@ def encode_png(image: npt.NDArray[Any]) -> bytes:
     Raises:
         HeatmapError: OpenCV cannot encode it.
     """
-    done, data = cv2.imencode(".png", image)
+    try:
+        done, data = cv2.imencode(".png", image)
+    except cv2.error:
+        done = False
     if not done:
         msg = f"image of shape {image.shape}, {image.dtype} cannot be encoded as PNG"
         raise HeatmapError(msg)
@@ -93,7 +96,10 @@ def decode_8bit(data: bytes, name: str) -> Image:
         HeatmapError: ``data`` is not an image; the message has ``name``.
     """
     # Without IMREAD_ANYDEPTH OpenCV scales 16 bits down to 8.
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYCOLOR)
+    except cv2.error:
+        pixels = None
     if pixels is None:
         msg = f"{name}: not an image"
         raise HeatmapError(msg)

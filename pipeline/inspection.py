@@ -6,14 +6,14 @@ is JSON and an encoded image. Neither is pickled, both are validated.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.contract import State, Verdict, Why
-from edge.frame import Announcement, BootId, CameraId, FrameKey
+from edge.contract import Digest, State, Verdict, Why
+from edge.frame import MAX_SIDE_PX, Announcement, BootId, CameraId, FrameKey, RecipeId
 from edge.wire import WireError
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 PatchScores = npt.NDArray[np.float32]
 Affine = tuple[float, float, float, float, float, float]
 """(a, b, c, d, e, f): x = a*column + b*row + c, y = d*column + e*row + f, sensor pixels."""
-Box = tuple[int, int, int, int]
+Corner = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]
+Box = tuple[Corner, Corner, Side, Side]
 """x, y, width, height in sensor pixels."""
 
 
@@ -46,13 +48,13 @@ class Inspection(BaseModel):
     """What the deciding score was compared with; None while there is none."""
     map_level: float | None = None
     """The value in the patch scores at which the threshold lies."""
-    window_n: int = 0
+    window_n: int = Field(default=0, ge=0, le=512)
     """Peers that the frame was scored against."""
-    window_size: int
+    window_size: int = Field(ge=2, le=512)
     admitted: bool = False
     """Whether the frame votes on later ones."""
-    recipe: str
-    model: str
+    recipe: RecipeId
+    model: Digest
     compute_ms: float = Field(ge=0)
     box: Box | None = None
     """Strongest region, only on FAIL."""
@@ -64,11 +66,14 @@ class Inspection(BaseModel):
     """Shape (rows, columns), float32."""
 
 
+GridSide = Annotated[int, Field(ge=1, le=1024)]
+
+
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     inspection: Inspection
-    grid: tuple[int, int] | None
+    grid: tuple[GridSide, GridSide] | None
 
 
 class _EvidenceHeader(BaseModel):

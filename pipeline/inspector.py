@@ -116,7 +116,9 @@ class Inspector:
             )
         except _Refused as refused:
             inspection = self._inspection(frame, refused.why, str(refused), {})
-        except (MemoryError, torch.OutOfMemoryError) as error:
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
             detail = f"out of memory: {error}"[:200]
             inspection = self._inspection(frame, "overload", detail, {})
         return inspection.model_copy(update={"compute_ms": 1000 * (self._timer() - begin)})
@@ -185,10 +187,10 @@ class Inspector:
         stream.scored.append((score, features.image_features[0]))
         latest = torch.tensor([value for value, _ in stream.scored])
         image_features = torch.stack([feature for _, feature in stream.scored]).to(latest)
-        rescored = rescore(latest, image_features, tuple(self._config.musc.neighbours))
+        rescored = float(rescore(latest, image_features, tuple(self._config.musc.neighbours))[-1])
         side = math.isqrt(patches.numel())
         grid = patches.reshape(side, side).float().cpu().numpy()
-        return _Scores(score, float(rescored[-1]), peers, grid)
+        return _Scores(score, rescored, peers, grid)
 
     def _judge(self, stream: _Stream, frame: Frame, scores: _Scores) -> Inspection:
         deciding = scores.raw if self._config.judge.score == "raw" else scores.rescored
@@ -239,3 +241,10 @@ class Inspector:
                 **known,
             }
         )
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Tell exhausted memory from other errors; torch on the CPU says it in words only."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "DefaultCPUAllocator" in str(error)

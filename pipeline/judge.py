@@ -15,12 +15,13 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import numpy.typing as npt
+
+from pipeline.config import CALIBRATION_PEERS
 
 if TYPE_CHECKING:
     from pipeline.config import JudgeSettings
 
-MIN_CALIBRATION_PEERS = 8
-"""Below 8 peers a score depends on how many there are: ln(score) rises by up to 0.3."""
 MAD_TO_SIGMA = 1.4826
 LEAST_SIGMA = 0.01
 """Scores that hardly differ must not make every other part a reject: 1 % in score."""
@@ -58,7 +59,7 @@ class RobustZ:
 
     def __init__(self, rejects_per_1000: float, min_scores: int, history_scores: int) -> None:
         """Set the quantile by the tolerated rejects in a thousand parts."""
-        self._z = NormalDist().inv_cdf(1 - rejects_per_1000 / 1000)
+        self._z = _robust_z(rejects_per_1000)
         self._min_scores = min_scores
         self._logs: deque[float] = deque(maxlen=history_scores)
 
@@ -66,16 +67,41 @@ class RobustZ:
         """Return the threshold, or None before ``min_scores`` scores."""
         if len(self._logs) < self._min_scores:
             return None
-        logs = np.asarray(self._logs)
-        median = float(np.median(logs))
-        below = median - logs[logs <= median]
-        sigma = max(LEAST_SIGMA, MAD_TO_SIGMA * float(np.median(below)))
-        return math.exp(median + self._z * sigma)
+        return _quantile(np.asarray(self._logs), self._z)
 
     def learn(self, score: float, peers: int) -> None:
         """Keep a positive score that had enough peers to be comparable."""
-        if peers >= MIN_CALIBRATION_PEERS and score > 0:
+        if peers >= CALIBRATION_PEERS and score > 0:
             self._logs.append(math.log(score))
+
+
+def robust_threshold(scores: npt.ArrayLike, rejects_per_1000: float) -> float:
+    """Return the robust-z threshold of a whole set of scores.
+
+    Args:
+        scores: At least one positive score; others are left out.
+        rejects_per_1000: Tolerated rejects in a thousand parts, between 0 and 500.
+
+    Raises:
+        ValueError: No positive score.
+    """
+    values = np.asarray(scores, np.float64)
+    positive = values[values > 0]
+    if not positive.size:
+        msg = "no positive score to set a threshold by"
+        raise ValueError(msg)
+    return _quantile(np.log(positive), _robust_z(rejects_per_1000))
+
+
+def _robust_z(rejects_per_1000: float) -> float:
+    return NormalDist().inv_cdf(1 - rejects_per_1000 / 1000)
+
+
+def _quantile(logs: npt.NDArray[np.float64], z: float) -> float:
+    median = float(np.median(logs))
+    below = median - logs[logs <= median]
+    sigma = max(LEAST_SIGMA, MAD_TO_SIGMA * float(np.median(below)))
+    return math.exp(median + z * sigma)
 
 
 def make_judge(settings: JudgeSettings) -> Judge:

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
     from pipeline.inspection import Affine, PatchScores
 
-BUSY_S = 10.0
-"""How long a statement waits for another process before it is an error."""
+BUSY_S = 0.5
+"""How long the gate waits for another program that writes before it tries again."""
+READ_BUSY_S = 10.0
+GAP_SEARCH_FRAMES = 100_000
 KEY = "camera = :camera and boot = :boot and seq = :seq"
 
 migrations = Migrations("musc-edge-ledger")
@@ -59,7 +61,9 @@ def _initial(db: Database) -> None:
             "compute_ms": float, "model": str, "config_hash": str, "evidence": str,
         },
         pk=("camera", "boot", "seq"),
-    ).create_index(["part_id"]).create_index(["captured_at"]).create_index(["verdict"])  # fmt: skip
+    ).create_index(["part_id"]).create_index(["captured_at"]).create_index(["verdict"]).create_index(
+        ["camera", "seq"]
+    )  # fmt: skip
     db.table("parts").create(
         {
             "boot": str, "part_seq": int, "part_id": str, "captured_at": str, "decided_at": str,
@@ -76,6 +80,10 @@ def _initial(db: Database) -> None:
     db.table("events").create(
         {"id": int, "time": str, "kind": str, "camera": str, "detail": str}, pk="id"
     ).create_index(["time"])
+
+
+class LedgerBusyError(LedgerError):
+    """Another program holds the write lock; the same call may succeed later."""
 
 
 class Ledger:
@@ -106,14 +114,30 @@ class Ledger:
         """Commit everything inside at once, or nothing.
 
         Raises:
-            LedgerError: The disk is full, or the database is locked or damaged.
+            LedgerBusyError: Another program is writing; nothing inside was run.
+            LedgerError: The disk is full, or the database is damaged.
         """
+        self._begin()
         try:
-            with self._db.atomic():
-                yield
+            yield
+            self._db.execute("commit")
         except sqlite3.Error as error:
+            self._db.rollback()
             msg = f"ledger {self._path}: {error}"
             raise LedgerError(msg) from error
+        except BaseException:
+            self._db.rollback()
+            raise
+
+    def _begin(self) -> None:
+        # Immediate: a transaction that first reads and then writes is refused at once, without
+        # the busy limit, when another program writes in between.
+        try:
+            self._db.execute("begin immediate")
+        except sqlite3.OperationalError as error:
+            kind = LedgerBusyError if "locked" in str(error) else LedgerError
+            msg = f"ledger {self._path}: {error}"
+            raise kind(msg) from error
 
     def has_frame(self, key: FrameKey) -> bool:
         """Tell whether the frame has a row, open or closed."""
@@ -142,6 +166,46 @@ class Ledger:
         seen = result.inspection
         if seen is not None and seen.patch_scores is not None and seen.affine is not None:
             self._insert_heatmap(result.key, seen.patch_scores, seen.affine, seen.map_level)
+
+    def revoke_pass(self, result: FrameResult) -> None:
+        """Turn a PASS that nobody has heard of into the result it was corrected to."""
+        statement = (
+            "update verdicts set verdict = :verdict, code = 0, reason = :why, detail = :detail "  # noqa: S608 - a constant
+            f"where {KEY} and verdict = 'PASS'"
+        )
+        new = {"verdict": result.verdict, "why": result.why, "detail": result.detail}
+        self._db.execute(statement, new | _key(result.key))
+
+    def revoke_part_pass(self, part: PartVerdict) -> None:
+        """Turn a part's PASS that nobody has heard of into NO_RESULT."""
+        self._db.execute(
+            "update parts set verdict = :verdict, code = 0, reason = :why "
+            "where boot = :boot and part_seq = :part_seq and verdict = 'PASS'",
+            {
+                "verdict": part.verdict,
+                "why": part.why,
+                "boot": self._identity.gate_boot,
+                "part_seq": part.part_seq,
+            },
+        )
+
+    def missing_frames(self, camera: str, count: int) -> list[int]:
+        """Return the sequence numbers up to ``count`` that have no row.
+
+        They are looked for after the camera's first row, and among its last
+        GAP_SEARCH_FRAMES only; a camera that is new to this ledger misses nothing.
+        """
+        first = self._db.execute(
+            "select min(seq) from verdicts where camera = ?", [camera]
+        ).fetchone()[0]
+        if first is None:
+            return []
+        begin = max(first, count - GAP_SEARCH_FRAMES)
+        rows = self._db.execute(
+            "select seq from verdicts where camera = ? and seq between ? and ?",
+            [camera, begin, count],
+        )
+        return sorted(set(range(begin, count + 1)) - {row[0] for row in rows})
 
     def close_part(self, part: PartVerdict) -> None:
         """Write the one row of a part verdict."""
@@ -204,12 +268,20 @@ def open_for_reading(path: Path) -> Database:
     """Return a database that cannot write, while the gate does.
 
     Raises:
-        LedgerError: There is no such file.
+        LedgerError: There is no such file, or it is not a ledger.
     """
     if not path.is_file():
         msg = f"ledger {path}: no such file"
         raise LedgerError(msg)
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)
+    connection = sqlite3.connect(
+        f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=READ_BUSY_S
+    )
+    try:
+        connection.execute("select 1 from verdicts limit 1")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        msg = f"ledger {path}: {error}"
+        raise LedgerError(msg) from error
     return Database(connection)
 
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline.results import FrameResult, PartVerdict
+from pipeline.results import FrameResult, Moment, PartVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ class PartAssembler:
         self._closed: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._part_seq = 0
 
-    def add(self, result: FrameResult, now_ns: int) -> list[PartVerdict]:
+    def add(self, result: FrameResult, now: Moment) -> list[PartVerdict]:
         """Take a frame result; return the part verdicts that it completes."""
         camera, part_id = result.announcement.camera, result.announcement.part_id
         if camera not in self._views:
@@ -49,7 +49,7 @@ class PartAssembler:
         part = self._open.get(part_id)
         if part is not None and camera in part.results:
             # The same view again is another part under a reused id.
-            verdicts.append(self._close(part_id, now_ns))
+            verdicts.append(self._close(part_id, now))
             part = None
         if part is None:
             missing_from_closed = self._closed.get(part_id)
@@ -60,23 +60,23 @@ class PartAssembler:
             self._open[part_id] = part
         part.results[camera] = result
         if len(part.results) == len(self._views):
-            verdicts.append(self._close(part_id, now_ns))
+            verdicts.append(self._close(part_id, now))
         return verdicts
 
-    def due(self, now_ns: int) -> list[PartVerdict]:
+    def due(self, now: Moment) -> list[PartVerdict]:
         """Close the parts whose deadline has passed."""
-        late = [part_id for part_id, part in self._open.items() if part.due_ns <= now_ns]
-        return [self._close(part_id, now_ns) for part_id in late]
+        late = [part_id for part_id, part in self._open.items() if part.due_ns <= now.monotonic_ns]
+        return [self._close(part_id, now) for part_id in late]
 
-    def close_all(self, now_ns: int) -> list[PartVerdict]:
+    def close_all(self, now: Moment) -> list[PartVerdict]:
         """Close every open part, at the end of the line."""
-        return [self._close(part_id, now_ns) for part_id in list(self._open)]
+        return [self._close(part_id, now) for part_id in list(self._open)]
 
     def next_due_ns(self) -> int | None:
         """Return when the next part must be closed, or None."""
         return min((part.due_ns for part in self._open.values()), default=None)
 
-    def _close(self, part_id: str, now_ns: int) -> PartVerdict:
+    def _close(self, part_id: str, now: Moment) -> PartVerdict:
         results = self._open.pop(part_id).results
         self._closed[part_id] = frozenset(self._views) - results.keys()
         self._closed.move_to_end(part_id)
@@ -95,7 +95,8 @@ class PartAssembler:
             first=first,
             verdict=verdict,
             why=why,
-            latency_ms=max(0, now_ns - first.announcement.captured_ns) // 1_000_000,
+            decided_at=now.utc,
+            latency_ms=max(0, now.monotonic_ns - first.announcement.captured_ns) // 1_000_000,
         )
 
 

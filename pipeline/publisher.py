@@ -58,22 +58,30 @@ class Publisher:
         self._identity = identity
         self._state: State = "WARMING"
         self._lock = threading.Lock()
+        self._announcing = self._state_is_due = False
         self._beat = 0
         will = Will(topics.under("status"), self._status("OFFLINE"))
         self._session = BrokerSession(settings, will, on_connect=self._announce_state)
 
     @property
     def unsent(self) -> int:
-        """Messages that no broker took."""
+        """Messages that no broker took, or that were lost with a connection unconfirmed."""
         return self._session.unsent
 
-    def connect(self) -> None:
-        """Connect to the broker.
+    def connect(self, *, required: bool = True) -> None:
+        """Connect to the broker, and again whenever the connection is lost.
+
+        Args:
+            required: Wait for the broker's answer. A line that starts needs its
+                broker; a gate that restarts must not wait for one that is away.
 
         Raises:
-            BrokerError: The broker cannot be reached or refuses.
+            BrokerError: Required, and the broker cannot be reached or refuses.
         """
-        self._session.connect()
+        if required:
+            self._session.connect()
+        else:
+            self._session.start()
 
     def state(self, state: State) -> None:
         """Publish the line's state, retained, where it has changed."""
@@ -109,16 +117,35 @@ class Publisher:
         """Say STOPPED, wait for confirmations, disconnect; return what stayed unconfirmed."""
         self.state("STOPPED")
         until = time.monotonic() + limit_s
-        while self._session.connected and self._session.unconfirmed and time.monotonic() < until:
+        while self._session.connected and self._owes() and time.monotonic() < until:
             time.sleep(CONFIRM_POLL_S)
         left = self._session.unconfirmed
         self._session.close()
         return left
 
+    def _owes(self) -> bool:
+        return self._announcing or self._session.unconfirmed > 0
+
     def _announce_state(self, session: BrokerSession) -> None:
+        """Publish the state; of two threads that want to, one does it for both.
+
+        So an older state never follows a newer one, and no lock is held while
+        paho, which has its own, is called.
+        """
         with self._lock:
-            payload = self._status(self._state)
-        session.publish(self._topics.under("status"), payload, qos=1, retain=True)
+            self._state_is_due = True
+            if self._announcing:
+                return
+            self._announcing = True
+        while (payload := self._next_status()) is not None:
+            session.publish(self._topics.under("status"), payload, qos=1, retain=True)
+
+    def _next_status(self) -> bytes | None:
+        """Return the state that is to be said now; None ends the announcing."""
+        with self._lock:
+            self._announcing = due = self._state_is_due
+            self._state_is_due = False
+            return self._status(self._state) if due else None
 
     def _status(self, state: State) -> bytes:
         message = StatusMessage(

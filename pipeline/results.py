@@ -9,13 +9,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edge.contract import CODES, PartMessage, State, Verdict, VerdictMessage, Why
 
 if TYPE_CHECKING:
     from edge.frame import Announcement, FrameKey
     from pipeline.inspection import Inspection
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Now, on both clocks."""
+
+    utc: datetime
+    monotonic_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +34,8 @@ class LineIdentity:
     config_hash: str
     gate_boot: str
     deadline_ms: int
+    deciding: Literal["raw", "rescored"] = "raw"
+    """Which score the threshold belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class PartVerdict:
     """The first view's result; the part's times count from its capture."""
     verdict: Verdict
     why: Why
+    decided_at: datetime
     latency_ms: int
 
 
@@ -79,6 +90,7 @@ def frame_message(result: FrameResult, identity: LineIdentity) -> VerdictMessage
     if result.verdict == "FAIL" and seen is not None and seen.box is not None:
         box = dict(zip("xywh", seen.box, strict=True))
     return VerdictMessage(
+        **_times(result, identity),
         **_shared(result, identity),
         boot=result.announcement.boot,
         part=result.announcement.part_id,
@@ -100,6 +112,7 @@ def part_message(part: PartVerdict, identity: LineIdentity) -> PartMessage:
     if part.worst is None:
         shared |= {"score": None, "thr": None, "img": None}
     return PartMessage(
+        **_times(part.first, identity),
         **shared,
         boot=identity.gate_boot,
         part=part.part_id,
@@ -140,13 +153,12 @@ def frame_columns(result: FrameResult, identity: LineIdentity) -> dict[str, Any]
 
 def part_row(part: PartVerdict, identity: LineIdentity) -> dict[str, Any]:
     """Return the ledger row of a part verdict."""
-    decider = part.worst or part.first
     return {
         "boot": identity.gate_boot,
         "part_seq": part.part_seq,
         "part_id": part.part_id,
         "captured_at": timestamp(part.first.announcement.captured_at),
-        "decided_at": timestamp(decider.decided_at),
+        "decided_at": timestamp(part.decided_at),
         "verdict": part.verdict,
         "code": CODES[part.verdict],
         "reason": part.why,
@@ -160,14 +172,21 @@ def part_row(part: PartVerdict, identity: LineIdentity) -> dict[str, Any]:
     }
 
 
-def _shared(result: FrameResult, identity: LineIdentity) -> dict[str, Any]:
-    """Return what the two messages take from a frame result."""
+def _times(result: FrameResult, identity: LineIdentity) -> dict[str, Any]:
+    """Return when a frame was captured and when its result must stand."""
     captured = result.announcement.captured_at
+    expires = captured + timedelta(milliseconds=identity.deadline_ms)
+    return {"t_cap": timestamp(captured), "t_exp": timestamp(expires)}
+
+
+def _shared(result: FrameResult, identity: LineIdentity) -> dict[str, Any]:
+    """Return what the two messages take from the frame result that decided."""
     seen = result.inspection
+    deciding = None
+    if seen is not None:
+        deciding = seen.score if identity.deciding == "raw" else seen.rescored
     return {
-        "t_cap": timestamp(captured),
-        "t_exp": timestamp(captured + timedelta(milliseconds=identity.deadline_ms)),
-        "score": _short(seen.score) if seen else None,
+        "score": _short(deciding),
         "thr": _short(seen.threshold) if seen else None,
         "state": result.state,
         "recipe": seen.recipe if seen else identity.recipe,

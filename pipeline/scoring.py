@@ -19,7 +19,14 @@ import cv2
 import zmq
 
 from edge.clock import Clock, SystemClock
-from edge.sockets import Context, bind_router, connect_dealer, receive_all, try_send
+from edge.sockets import (
+    HIGH_WATER_IMAGES,
+    Context,
+    bind_router,
+    connect_dealer,
+    receive_all,
+    try_send,
+)
 from edge.stopping import announce_ready, stage_stop_flag
 from edge.wire import (
     BYTE_BITS,
@@ -33,7 +40,7 @@ from edge.wire import (
     encode_note,
 )
 from pipeline.build import build_inspector
-from pipeline.heatmap import encode_png
+from pipeline.heatmap import HeatmapError, encode_png
 from pipeline.inspection import encode_evidence, encode_inspection
 
 if TYPE_CHECKING:
@@ -47,9 +54,11 @@ log = logging.getLogger(__name__)
 
 POLL_MS = 50
 PRESENCE_NS = 200_000_000
-UNSENT_LIMIT = 256
+UNSENT_LIMIT = 64
 """Inspections that wait for a gate that is away; by then their deadlines are long past."""
 DRAIN_MS = 100
+DRAIN_LIMIT_NS = 1_200_000_000
+"""How long a stopping scorer finishes what it holds; the gate answers for the rest."""
 
 
 @dataclass(slots=True)
@@ -105,20 +114,28 @@ class Scoring:
         self._clock = clock
         self._boot = secrets.token_hex(8)
         self._presence = encode_note(ScorerUp(scorer=self._boot, model=model))
-        self._cameras = bind_router(context, config.endpoint("frames"))
-        self._gate = connect_dealer(context, config.endpoint("inspections"), f"scorer-{self._boot}")
+        self._cameras = bind_router(context, config.endpoint("frames"), HIGH_WATER_IMAGES)
+        self._gate = connect_dealer(
+            context, config.endpoint("inspections"), f"scorer-{self._boot}", HIGH_WATER_IMAGES
+        )
+        self._stopping = False
         self._links: dict[bytes, CameraLink] = {}
         self._held: deque[tuple[bytes, Frame]] = deque()
         self._unsent: deque[list[bytes]] = deque()
         self._next_presence_ns = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Inspect until ``stop``; then finish what is held or on its way."""
+        """Inspect until ``stop``; then finish what is held or on its way, without new credit."""
         while not stop():
             self._cameras.poll(0 if self._held else POLL_MS)
             self.step()
+        self._stopping = True
+        until = self._clock.monotonic_ns() + DRAIN_LIMIT_NS
         while self._held or self._cameras.poll(DRAIN_MS):
             self.step()
+            if self._clock.monotonic_ns() > until:
+                log.warning("stopped with %d frames not inspected", len(self._held))
+                break
         try_send(self._gate, [encode_note(ScorerLeft(scorer=self._boot))])
 
     def step(self) -> None:
@@ -130,6 +147,9 @@ class Scoring:
             try_send(self._gate, [self._presence])
         if self._held:
             self._inspect(*self._held.popleft())
+        self._flush()
+
+    def _flush(self) -> None:
         while self._unsent and try_send(self._gate, list(self._unsent[0])):
             self._unsent.popleft()
         while len(self._unsent) > UNSENT_LIMIT:
@@ -166,14 +186,18 @@ class Scoring:
     def _inspect(self, sender: bytes, frame: Frame) -> None:
         inspection = self._inspector.inspect(frame)
         self._unsent.append([b"inspection", *encode_inspection(inspection)])
+        self._flush()
         if inspection.evidence:
-            self._unsent.append([b"evidence", *encode_evidence(frame.key, _image(frame))])
+            try:
+                self._unsent.append([b"evidence", *encode_evidence(frame.key, _image(frame))])
+            except HeatmapError as error:
+                log.error("no evidence of %s: %s", frame.key, error)
         self._link(sender).finished(frame.key.boot)
         self._grant(sender)
 
     def _grant(self, sender: bytes) -> None:
         link = self._link(sender)
-        if link.boot:
+        if link.boot and not self._stopping:
             credit = Credit(boot=link.boot, settled=link.settled, window=self._window)
             try_send(self._cameras, [sender, encode_note(credit)])
 

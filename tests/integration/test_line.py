@@ -158,6 +158,24 @@ def test_killed_scorer_loses_no_frame(tmp_path: Path, weights_file: Path) -> Non
     assert [row["kind"] for row in line.rows("events")].count("scorer_lost") >= 1
 
 
+def test_killed_ingest_loses_no_frame(tmp_path: Path, weights_file: Path) -> None:
+    """Kill -9 of ingest, several times: what it counted and never announced is closed as well."""
+    camera = [{"id": "c1", "kind": "synthetic", "interval_ms": 20}]
+    config = write_config(tmp_path, weights_file, camera=camera)
+
+    with running(config) as line:
+        line.until(lambda: line.results()["PASS"] > 3, "PASS")
+        for kill in range(1, 4):
+            os.kill(line.pids("ingest c1")[-1], signal.SIGKILL)
+            line.until(lambda: len(line.pids("ingest c1")) == kill + 1, "the next ingest")  # noqa: B023 - runs now
+            known = len(line.rows())
+            line.until(lambda: len(line.rows()) > known + 3, "results after the restart")  # noqa: B023 - runs now
+        assert line.stop() == 0, line.text()
+
+    assert line.audit()["balanced"], line.audit()
+    assert len({row["boot"] for row in line.rows()}) == 4
+
+
 def test_killed_gate_loses_no_frame(tmp_path: Path, weights_file: Path) -> None:
     """Kill -9 of the gate: open rows close as `gate_restart`, notices are sent again."""
     camera = [{"id": "c1", "kind": "synthetic", "interval_ms": 20}]

@@ -73,5 +73,5 @@ def test_each_frame_gets_one_result_in_time(steps: list[tuple[str, int, int]]) -
     for result in results:
         if result.verdict != "NO_RESULT":
             assert result.latency_ms < DEADLINE_MS
-    verdicts = [part for r in results for part in parts.add(r, ms)]
+    verdicts = [part for r in results for part in parts.add(r, moment(ms))]
     assert [part.part_seq for part in verdicts] == list(range(1, len(results) + 1))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import select
+import signal
 import socket
 import subprocess
 import threading
@@ -10,11 +12,15 @@ import time
 from typing import TYPE_CHECKING
 
 from edge.embedded_broker import HOST, serve
+from edge.mqtt import BrokerSession, BrokerSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LIMIT_S = 10.0
+    from edge.mqtt import Protocol, Will
+
+LIMIT_S = 15.0
 RETRY_S = 0.02
 
 
@@ -54,13 +60,15 @@ class EmbeddedBroker:
             self._thread = None
 
 
-def start_mosquitto(program: str, folder: Path, *more: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start mosquitto on a free port with these lines of config; return it and the port.
+def start_mosquitto(
+    program: str, folder: Path, *more: str, port: int | None = None
+) -> tuple[subprocess.Popen[bytes], int]:
+    """Start mosquitto with these lines of config, on a free port or this; return it and the port.
 
     Raises:
         TimeoutError: It does not listen; the message holds what it said.
     """
-    port = free_port()
+    port = port or free_port()
     config = folder / "mosquitto.conf"
     config.write_text("\n".join((f"listener {port} {HOST}", "persistence false", *more, "")))
     log = folder / "mosquitto.log"
@@ -75,6 +83,146 @@ def start_mosquitto(program: str, folder: Path, *more: str) -> tuple[subprocess.
     process.kill()
     process.wait()
     msg = f"mosquitto does not listen on port {port}: {log.read_text()}"
+    raise TimeoutError(msg)
+
+
+class FragileMosquitto:
+    """A mosquitto that can be paused, killed and started again on its port."""
+
+    def __init__(self, program: str, folder: Path, *more: str) -> None:
+        """Start it; ``more`` are lines of its config."""
+        self._program, self._folder = program, folder
+        self._config = ("allow_anonymous true", *more)
+        self._process, self.port = start_mosquitto(program, folder, *self._config)
+
+    def pause(self) -> None:
+        """Let it take bytes from its clients no more, and answer none."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """End a pause."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a power cut would; it forgets everything."""
+        self._process.kill()
+        self._process.wait(LIMIT_S)
+
+    def start_again(self) -> None:
+        """Start it on the same port."""
+        self._process, self.port = start_mosquitto(
+            self._program, self._folder, *self._config, port=self.port
+        )
+
+
+class Line:
+    """A TCP line to a broker that can swallow what the broker answers, and be cut."""
+
+    def __init__(self, broker_port: int) -> None:
+        """Lay the line; clients connect to ``port``."""
+        self.answers_pass = True
+        self._broker_port = broker_port
+        self._socket = socket.create_server((HOST, 0))
+        self.port: int = self._socket.getsockname()[1]
+        self._clients: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="line")]
+        self._threads[0].start()
+
+    def cut(self) -> None:
+        """End all connections; new ones are let through."""
+        for client in self._clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End all connections and take no more."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(LIMIT_S)
+        self._socket.close()
+        self.cut()
+        for thread in self._threads:
+            thread.join(LIMIT_S)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._socket.accept()
+                self._clients.append(client)
+                self._threads.append(threading.Thread(target=self._carry, args=(client,)))
+                self._threads[-1].start()
+
+    def _carry(self, client: socket.socket) -> None:
+        with (
+            client,
+            contextlib.suppress(OSError),
+            socket.create_connection((HOST, self._broker_port)) as broker,
+        ):
+            while True:
+                for source in select.select([client, broker], [], [])[0]:
+                    data = source.recv(65_536)
+                    if not data:
+                        return
+                    if source is client:
+                        broker.sendall(data)
+                    elif self.answers_pass:
+                        client.sendall(data)
+
+
+class Inbox:
+    """What a session received, in order; a test waits for what it needs."""
+
+    def __init__(self, session: BrokerSession) -> None:
+        """Listen to the session."""
+        self.messages: list[tuple[str, bytes]] = []
+        self._came = threading.Condition()
+        session.on_message = self._take
+
+    def wait_for(self, topic: str, payload: bytes) -> None:
+        """Wait until this message is among those that came."""
+        with self._came:
+            came = self._came.wait_for(lambda: (topic, payload) in self.messages, LIMIT_S)
+            assert came, f"{topic} = {payload!r} did not come, but {self.messages}"
+
+    def payloads(self, topic: str) -> list[bytes]:
+        """Return what came on a topic."""
+        return [payload for said, payload in self.messages if said == topic]
+
+    def _take(self, topic: str, payload: bytes) -> None:
+        with self._came:
+            self.messages.append((topic, payload))
+            self._came.notify_all()
+
+
+@contextlib.contextmanager
+def open_sessions() -> Iterator[Callable[..., BrokerSession]]:
+    """Yield what connects a session to a port of this machine; all are closed at the end."""
+    sessions: list[BrokerSession] = []
+
+    def connect(
+        port: int,
+        protocol: Protocol = "3.1.1",
+        will: Will | None = None,
+        on_connect: Callable[[BrokerSession], None] | None = None,
+    ) -> BrokerSession:
+        name = f"test-{len(sessions)}"
+        session = BrokerSession(BrokerSettings(HOST, port, protocol, name), will, on_connect)
+        sessions.append(session)
+        session.connect(LIMIT_S)
+        return session
+
+    yield connect
+    for session in sessions:
+        session.close()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for something that a thread of the session or broker brings about."""
+    pause = threading.Event()
+    for _ in range(round(LIMIT_S / RETRY_S)):
+        if holds():
+            return
+        pause.wait(RETRY_S)
+    msg = "did not come about within the limit"
     raise TimeoutError(msg)
 
 

@@ -11,7 +11,16 @@ import zmq
 from edge.ingest import DurableCounter, Ingest, IngestSettings, Policy
 from edge.sockets import Context, Socket, bind_router
 from edge.sources import Capture, EndOfSourceError
-from edge.wire import Acknowledged, Credit, Hello, Note, decode_frame, decode_note, encode_note
+from edge.wire import (
+    Acknowledged,
+    Begins,
+    Credit,
+    Hello,
+    Note,
+    decode_frame,
+    decode_note,
+    encode_note,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,9 +122,9 @@ class Peer:
         return messages
 
     def notes(self, limit_ms: int = QUIET_MS) -> list[Note]:
-        """Return the notes that have arrived, without greetings."""
+        """Return the notes that have arrived, without greetings and the start's own."""
         notes = [decode_note(parts[0]) for parts in self.take(limit_ms) if len(parts) == 1]
-        return [note for note in notes if not isinstance(note, Hello)]
+        return [note for note in notes if not isinstance(note, Hello | Begins)]
 
     def frames(self, limit_ms: int = QUIET_MS) -> list[Frame]:
         """Return the frames that have arrived."""
@@ -165,6 +174,14 @@ class Rig:
             self.gate.appear()
             self.scorer.appear()
             self.wait_for_peers()
+            self.acknowledge_start()
+
+    def acknowledge_start(self) -> None:
+        """Let the gate acknowledge that this ingest begins."""
+        self.ingest._notices.resend(self.clock.ns)
+        self.gate.take()
+        self.acknowledge(self.ingest._counter.value, "begins")
+        self.ingest._take_acknowledgements()
 
     def wait_for_peers(self) -> None:
         """Wait until both connections stand."""

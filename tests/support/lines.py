@@ -18,7 +18,7 @@ import tomli_w
 
 from edge.mqtt import BrokerError, BrokerSession, BrokerSettings
 from pipeline.config_file import load_config
-from pipeline.ledger import open_for_reading
+from pipeline.ledger import LedgerError, open_for_reading
 from pipeline.queries import audit
 
 if TYPE_CHECKING:
@@ -102,17 +102,18 @@ class RunningLine:
 
     def results(self) -> Counter[str]:
         """Return how many rows there are by verdict or reason, open ones as 'None'."""
-        if not self.settings.ledger.path.exists():
-            return Counter()
         return Counter(
             str(row["reason"] if row["verdict"] == "NO_RESULT" else row["verdict"])
             for row in self.rows()
         )
 
     def rows(self, table: str = "verdicts") -> list[dict[str, Any]]:
-        """Return all rows of a table of the ledger."""
-        db = open_for_reading(self.settings.ledger.path)
-        rows = list(db.table(table).rows) if table in db.table_names() else []
+        """Return all rows of a table of the ledger; none before the gate has made it."""
+        try:
+            db = open_for_reading(self.settings.ledger.path)
+        except LedgerError:
+            return []
+        rows = list(db.table(table).rows)
         db.close()
         return rows
 

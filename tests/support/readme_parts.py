@@ -8,8 +8,10 @@ from typing import Any, get_args
 
 from typer.main import get_command
 
+from musc.architectures import ARCHITECTURES
 from pipeline.cli import app
 from pipeline.config import Camera, Config
+from pipeline.weights_registry import REGISTRY
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("edge", "edge/sources", "musc", "pipeline")
@@ -56,6 +58,24 @@ def config_table() -> str:
                 lines += _rows(f"camera ({label})", kind, skip={"kind"})
         else:
             lines += _rows(name, field.annotation, skip=set())
+    return "\n".join(lines) + "\n"
+
+
+def backbones() -> str:
+    """Return each backbone with what it is, what it costs and where it comes from."""
+    lines = [
+        "| backbone | image px | patch px | parameters | download | licence | from |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in REGISTRY.values():
+        millions = ARCHITECTURES[entry.architecture].parameters_millions
+        origin = f"hub `{entry.hub_repo}`"
+        if entry.wheel is not None:
+            origin += f", or the wheel `{entry.wheel.requirement}`"
+        lines.append(
+            f"| `{entry.name}` | {entry.image_size_px} | {entry.patch_px} | {millions:.0f} M "
+            f"| {entry.download_mb} MB | {entry.licence} | {origin} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # ships no types
 from pydantic import ValidationError
 
@@ -26,6 +28,7 @@ from edge.contract import (
 )
 from edge.frame import FRAME_KEY_LIMIT, SEQ_LIMIT, FrameKey
 
+PART_CHARACTERS = "".join(char for char in map(chr, range(0x21, 0x7F)) if char not in ';"\\')
 SCHEMA_FOLDER = Path(__file__).parents[3] / "deploy" / "schema"
 LONGEST_NUMBER = -1.23456789e-300
 LONGEST_WHY = max(get_args(Why), key=len)
@@ -111,6 +114,21 @@ def test_longest_part_fits(verdict: Verdict) -> None:
     assert len(str(LONGEST_KEY)) == FRAME_KEY_LIMIT
 
 
+@given(part=st.text(PART_CHARACTERS, min_size=1, max_size=48), verdict=st.sampled_from(list(CODES)))
+@settings(max_examples=100, deadline=None)
+def test_every_part_id_fits(part: str, verdict: Verdict) -> None:
+    """Whatever characters a part id has, no message is over the limit or loses more than img."""
+    outcome_only = {"verdict": verdict, "code": CODES[verdict], "part": part}
+    frame = VerdictMessage(**LONGEST_FRAME | outcome(verdict) | {"part": part})
+    whole = PartMessage(**LONGEST_PART | outcome_only)
+
+    assert len(frame.payload()) <= MESSAGE_LIMIT_BYTES
+    assert set(LONGEST_FRAME) - set(check("verdict", frame.payload())) <= {"img"}
+    assert len(whole.payload()) <= MESSAGE_LIMIT_BYTES
+    assert set(LONGEST_PART) - set(check("part", whole.payload())) == set()
+    assert check("part", whole.payload())["part"] == part
+
+
 @pytest.mark.parametrize("state", get_args(State))
 def test_longest_status_fits(state: State) -> None:
     """A status in every state is valid and within the limit."""
@@ -185,6 +203,9 @@ def test_box_is_whole_and_on_fail(fields: dict[str, Any]) -> None:
         ("part", ""),
         ("part", "P" * 49),
         ("part", "\u00e9"),
+        ("part", 'A"1'),
+        ("part", "A\\1"),
+        ("part", "A\x7f"),
         ("cam", "a/b"),
         ("cam", "c1\n"),
         ("boot", "7F3A9C01B2D4E5F6"),
@@ -209,9 +230,7 @@ def test_fields_outside_their_limits_are_refused(field: str, value: object) -> N
 @pytest.mark.parametrize("verdict", get_args(Verdict))
 def test_plc_line_is_four_ascii_fields(verdict: Verdict) -> None:
     """The PLC reads four ASCII fields between semicolons; every part id keeps it to four."""
-    every_character = "".join(map(chr, range(0x21, 0x7F))).replace(";", "")
-
-    for part in (every_character[:48], every_character[-48:]):
+    for part in (PART_CHARACTERS[:48], PART_CHARACTERS[-48:]):
         line = plc_line("f" * 16, SEQ_LIMIT, part, verdict)
         fields = line.decode("ascii").split(";")
 

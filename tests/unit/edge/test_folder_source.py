@@ -242,8 +242,8 @@ def test_vanished_file_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "stem",
-    ["lot 7;part 3", "Ä-1", "x" * 100, "a\tb", "\udcff"],
-    ids=["; ", "ä", "long", "tab", "raw"],
+    ["lot 7;part 3", "Ä-1", "x" * 100, "a\tb", "\udcff", 'a"\\b'],
+    ids=["; ", "ä", "long", "tab", "raw", "quoted"],
 )
 def test_part_id_fits(tmp_path: Path, stem: str) -> None:
     """Whatever the file's name, the part id is one that a message can carry."""

@@ -11,10 +11,10 @@ from ingest_rig import BOOT, LIMIT_MS, Rig, good, only
 
 from edge.ingest import (
     HELLO_NS,
-    RESEND_NS,
     UNACKNOWLEDGED_LIMIT,
     read_count,
 )
+from edge.notices import RESEND_NS
 from edge.sources import Capture
 from edge.wire import Announced, Hello, Lost, decode_note
 
@@ -31,13 +31,13 @@ def test_number_is_on_disk_first(rig: MakeRig, monkeypatch: pytest.MonkeyPatch) 
     line = rig(good(), good(), good())
     on_disk: list[tuple[int, int]] = []
 
-    def look_and_refuse(_socket: Any, parts: list[Any]) -> bool:
+    def look(_socket: Any, parts: list[Any]) -> bool:
         note = decode_note(parts[0])
         if isinstance(note, Announced):
             on_disk.append((note.announcement.seq, read_count(line.counter_path)))
-        return False
+        return True
 
-    monkeypatch.setattr("edge.ingest.try_send", look_and_refuse)
+    monkeypatch.setattr("edge.notices.try_send", look)
     line.steps(3)
 
     assert on_disk == [(1, 1), (2, 2), (3, 3)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from factories import announcement, inspection, moment
 
-from pipeline.gate import Gate
+from pipeline.gate import Gate, part_too_late, too_late
+from pipeline.parts import PartAssembler
 
 DEADLINE_MS = 100
 
@@ -13,7 +14,7 @@ DEADLINE_MS = 100
 @pytest.fixture
 def gate() -> Gate:
     """Return a gate whose scorer is up."""
-    gate = Gate(DEADLINE_MS)
+    gate = Gate(DEADLINE_MS, min_peers=8)
     gate.scorer_up()
     return gate
 
@@ -98,6 +99,9 @@ def test_drop_without_scorer_says_so(gate: Gate) -> None:
         ({"state": "DEGRADED"}, "warming"),
         ({"score": None}, "not_finite"),
         ({"threshold": None}, "not_finite"),
+        ({"score": 0.9}, "not_finite"),
+        ({"score": 0.8}, "not_finite"),
+        ({"window_n": 7}, "not_finite"),
     ],
 )
 def test_unearned_pass_is_refused(gate: Gate, fields: dict[str, object], why: str) -> None:
@@ -136,6 +140,67 @@ def test_state_is_fault_without_scorer(gate: Gate) -> None:
     states.append(gate.state)
 
     assert states == ["WARMING", "READY", "FAULT", "STOPPED"]
+
+
+def test_worst_camera_is_the_state_of_the_line() -> None:
+    """One camera that warms up keeps the line WARMING, whatever the others say."""
+    gate = Gate(DEADLINE_MS)
+    gate.scorer_up()
+    for seq, camera, state in ((1, "c1", "READY"), (2, "c2", "WARMING"), (3, "c1", "READY")):
+        note = announcement(seq, camera=camera)
+        gate.announce(note, moment(0))
+        gate.inspected(inspection(announcement=note, state=state, verdict="FAIL"), moment(1))
+
+    assert gate.state == "WARMING"
+
+
+def test_words_of_a_dead_scorer_do_not_revive_it(gate: Gate) -> None:
+    """An inspection that is read after the loss decides its frame, but the line stays FAULT."""
+    gate.announce(announcement(), moment(0))
+    gate.scorer_lost(moment(1))
+
+    result = gate.inspected(inspection(), moment(2))
+
+    assert result is not None
+    assert result.verdict == "PASS"
+    assert gate.state == "FAULT"
+
+
+def test_deciding_score_is_the_configured_one() -> None:
+    """With "rescored" a raw score below the threshold does not make a PASS."""
+    gate = Gate(DEADLINE_MS, deciding="rescored")
+    gate.announce(announcement(), moment(0))
+
+    result = gate.inspected(inspection(score=0.5, rescored=0.9), moment(1))
+
+    assert result is not None
+    assert result.verdict == "NO_RESULT"
+
+
+@pytest.mark.parametrize(("ms", "late"), [(99, False), (100, True), (250, True)])
+def test_pass_on_disk_too_late_is_corrected(gate: Gate, ms: float, late: bool) -> None:  # noqa: FBT001 - a parameter
+    """A PASS, of a frame or a part, that cannot be said in time becomes NO_RESULT `late`."""
+    gate.announce(announcement(), moment(0))
+    result = gate.inspected(inspection(), moment(50))
+    assert result is not None
+    (part,) = PartAssembler(("c1",), DEADLINE_MS).add(result, moment(50))
+
+    corrected = too_late(result, DEADLINE_MS, moment(ms))
+    part_corrected = part_too_late(part, DEADLINE_MS, moment(ms))
+
+    assert (corrected is not None) == (part_corrected is not None) == late
+    if corrected is not None and part_corrected is not None:
+        assert (corrected.verdict, corrected.why) == ("NO_RESULT", "late")
+        assert (part_corrected.verdict, part_corrected.why) == ("NO_RESULT", "late")
+
+
+def test_fail_is_never_corrected(gate: Gate) -> None:
+    """A FAIL stays a FAIL however long the disk took."""
+    gate.announce(announcement(), moment(0))
+    result = gate.inspected(inspection(verdict="FAIL"), moment(50))
+
+    assert result is not None
+    assert too_late(result, DEADLINE_MS, moment(900)) is None
 
 
 def test_close_all_leaves_nothing_open(gate: Gate) -> None:

@@ -85,6 +85,12 @@ def test_rubbish_is_named() -> None:
         decode_8bit(b"rubbish", "c1/boot/7")
 
 
+def test_empty_image_is_named() -> None:
+    """No bytes at all are no image either."""
+    with pytest.raises(HeatmapError, match="c1/boot/8"):
+        decode_8bit(b"", "c1/boot/8")
+
+
 def test_png_keeps_every_pixel() -> None:
     """Evidence is lossless."""
     image = np.random.default_rng(0).integers(0, 255, (9, 7, 3), np.uint8)

@@ -51,6 +51,19 @@ def test_grid_of_another_size_is_refused() -> None:
         decode_inspection([head, body[:-4]])
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"box": (-3, 0, 5, 5)}, {"box": (0, 0, 0, 5)}, {"model": "what?"}, {"window_n": 10_000}],
+)
+def test_what_no_message_could_say_is_refused(wrong: dict[str, object]) -> None:
+    """Limits of the public contract hold on the way to the gate already."""
+    good = inspection()
+    sent = good.model_copy(update=wrong)
+
+    with pytest.raises(WireError):
+        decode_inspection(encode_inspection(sent))
+
+
 def test_evidence_travels() -> None:
     """Key and image arrive."""
     key = FrameKey("c1", BOOT, 9)

@@ -27,7 +27,7 @@ def part(seed: int, *, defect: bool = False) -> np.ndarray:
 def inspector(backbone: FakeBackbone | None = None, **sections: object) -> Inspector:
     """Return an inspector with the fake backbone and a small window."""
     settings = config(window=WINDOW, judge={"min_scores": 8}, **sections)
-    return Inspector(settings, backbone or FakeBackbone(), "m0del", timer=lambda: 0.0)
+    return Inspector(settings, backbone or FakeBackbone(), "a89d1abb", timer=lambda: 0.0)
 
 
 def test_never_pass_before_the_window_is_ready() -> None:
@@ -166,6 +166,24 @@ def test_exhausted_memory_is_overload() -> None:
     assert seen[2].window_n == 1
 
 
+def test_torch_says_memory_in_words_on_the_cpu() -> None:
+    """Torch's plain RuntimeError of its CPU allocator is `overload`, any other is a defect."""
+
+    class Failing(FakeBackbone):
+        def extract(self, batch: torch.Tensor) -> Features:
+            if batch.mean() > 0.5:
+                message = "[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 GB"
+                raise RuntimeError(message)
+            message = "shapes do not fit"
+            raise RuntimeError(message)
+
+    box = inspector(Failing())
+
+    assert box.inspect(frame(1, np.full((28, 28), 255, np.uint8))).why == "overload"
+    with pytest.raises(RuntimeError, match="shapes"):
+        box.inspect(frame(2, np.zeros((28, 28), np.uint8)))
+
+
 def test_cameras_do_not_share_a_window() -> None:
     """Each camera is scored against its own frames."""
     box = inspector()
@@ -190,7 +208,9 @@ def test_constant_frames_stay_finite() -> None:
 def test_rescored_decides_where_the_config_says_so() -> None:
     """With score = "rescored" threshold and verdict refer to RsCIN's score."""
     judge = {"score": "rescored", "method": "fixed", "fixed_threshold": 1e-9}
-    box = Inspector(config(window=WINDOW, judge=judge), FakeBackbone(), "m0del", timer=lambda: 0.0)
+    box = Inspector(
+        config(window=WINDOW, judge=judge), FakeBackbone(), "a89d1abb", timer=lambda: 0.0
+    )
 
     seen = [box.inspect(frame(seq, part(seq))) for seq in range(1, 12)][-1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from factories import START, announcement, inspection, moment
 
 from pipeline.gate import Gate
 from pipeline.heatmap import grid_to_sensor
-from pipeline.ledger import Ledger, LedgerError, open_for_reading, read_heatmap
+from pipeline.ledger import Ledger, LedgerBusyError, LedgerError, open_for_reading, read_heatmap
 from pipeline.parts import PartAssembler
 from pipeline.results import FrameResult, LineIdentity
 
@@ -128,7 +129,7 @@ def test_heatmap_survives_as_half_precision(ledger: Ledger, path: Path) -> None:
 
 def test_parts_and_events_have_rows(ledger: Ledger, path: Path) -> None:
     """A part verdict and an event are kept."""
-    parts = PartAssembler(("c1",), 100).add(closed(), 8_000_000)
+    parts = PartAssembler(("c1",), 100).add(closed(), moment(8))
 
     with ledger.transaction():
         ledger.close_part(parts[0])
@@ -137,6 +138,62 @@ def test_parts_and_events_have_rows(ledger: Ledger, path: Path) -> None:
 
     assert (part["part_seq"], part["verdict"], part["worst_camera"]) == (1, "PASS", "c1")
     assert (event["kind"], json.loads(str(event["detail"]))) == ("scorer_lost", {"why": "killed"})
+
+
+def test_missing_frames_are_found(ledger: Ledger) -> None:
+    """Numbers without a row, after the camera's first row and up to the count."""
+    with ledger.transaction():
+        for seq in (3, 4, 7):
+            ledger.open_frame(announcement(seq))
+
+    assert ledger.missing_frames("c1", 9) == [5, 6, 8, 9]
+    assert ledger.missing_frames("c1", 4) == []
+    assert ledger.missing_frames("c2", 9) == []
+
+
+def test_revoked_pass_is_no_result(ledger: Ledger, path: Path) -> None:
+    """A PASS can be corrected before anybody hears it; a FAIL cannot."""
+    late = {"verdict": "NO_RESULT", "why": "late", "detail": "too late"}
+    with ledger.transaction():
+        for seq, verdict in ((1, "PASS"), (2, "FAIL")):
+            ledger.open_frame(announcement(seq))
+            ledger.close_frame(closed(seq, verdict=verdict))
+            ledger.revoke_pass(replace(closed(seq), **late))
+
+    seen = [(row["verdict"], row["code"], row["reason"]) for row in rows(path, "verdicts")]
+    assert seen == [("NO_RESULT", 0, "late"), ("FAIL", 2, "score")]
+
+
+def test_other_writer_makes_the_ledger_busy(ledger: Ledger, path: Path) -> None:
+    """While another program writes nothing inside is run; afterwards it works again."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("begin immediate")
+    ran: list[int] = []
+
+    def write(seq: int) -> None:
+        with ledger.transaction():
+            ran.append(seq)
+            ledger.open_frame(announcement(seq))
+
+    with pytest.raises(LedgerBusyError, match="locked"):
+        write(1)
+    other.execute("rollback")
+    other.close()
+    write(2)
+
+    assert ran == [2]
+    assert [row["seq"] for row in rows(path, "verdicts")] == [2]
+
+
+def test_other_database_is_no_ledger(path: Path) -> None:
+    """A database without the ledger's tables, and a file that is none, are named."""
+    path.parent.mkdir()
+    sqlite3.connect(path).close()
+    path.with_name("text.db").write_text("text" * 500)
+
+    for name in ("ledger.db", "text.db"):
+        with pytest.raises(LedgerError, match=name):
+            open_for_reading(path.with_name(name))
 
 
 def test_evidence_path_is_noted(ledger: Ledger, path: Path) -> None:

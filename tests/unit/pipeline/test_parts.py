@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from factories import MS, announcement, inspection, moment
+from factories import announcement, inspection, moment
 
 from pipeline.gate import Gate
 from pipeline.parts import PartAssembler
@@ -42,8 +42,8 @@ def test_views_combine(first: str, second: str, verdict: str, why: str, worst: s
     """The worst view decides, and is named."""
     parts = PartAssembler(VIEWS, 100)
 
-    assert parts.add(result("c1", first), 1 * MS) == []
-    (part,) = parts.add(result("c2", second), 2 * MS)
+    assert parts.add(result("c1", first), moment(1)) == []
+    (part,) = parts.add(result("c2", second), moment(2))
 
     assert (part.verdict, part.why) == (verdict, why)
     assert part.worst is not None
@@ -58,10 +58,10 @@ def test_views_combine(first: str, second: str, verdict: str, why: str, worst: s
 def test_missing_view_closes_at_the_deadline(verdict: str, expected: tuple[str, str]) -> None:
     """A part whose view is missing never passes; a view that failed still fails it."""
     parts = PartAssembler(VIEWS, 100)
-    parts.add(result("c1", verdict), 1 * MS)
+    parts.add(result("c1", verdict), moment(1))
 
-    assert parts.due(99 * MS) == []
-    (part,) = parts.due(100 * MS)
+    assert parts.due(moment(99)) == []
+    (part,) = parts.due(moment(100))
 
     assert (part.verdict, part.why) == expected
     assert part.seen == 1
@@ -70,10 +70,10 @@ def test_missing_view_closes_at_the_deadline(verdict: str, expected: tuple[str, 
 def test_late_view_changes_nothing() -> None:
     """A view that comes after its part was closed opens no second part."""
     parts = PartAssembler(VIEWS, 100)
-    parts.add(result("c1", "PASS"), 1 * MS)
-    parts.due(100 * MS)
+    parts.add(result("c1", "PASS"), moment(1))
+    parts.due(moment(100))
 
-    assert parts.add(result("c2", "PASS"), 150 * MS) == []
+    assert parts.add(result("c2", "PASS"), moment(150)) == []
     assert parts.next_due_ns() is None
 
 
@@ -81,7 +81,7 @@ def test_reused_part_id_is_a_new_part() -> None:
     """The same view under the same id again begins another part."""
     parts = PartAssembler(("c1",), 100)
 
-    seqs = [parts.add(result("c1", "PASS", seq=seq), MS)[0].part_seq for seq in (1, 2, 3)]
+    seqs = [parts.add(result("c1", "PASS", seq=seq), moment(1))[0].part_seq for seq in (1, 2, 3)]
 
     assert seqs == [1, 2, 3]
 
@@ -89,17 +89,17 @@ def test_reused_part_id_is_a_new_part() -> None:
 def test_same_view_twice_closes_the_first_part() -> None:
     """A part that is still open when its id comes round again is missing a view."""
     parts = PartAssembler(VIEWS, 100)
-    parts.add(result("c1", "PASS", seq=1), 1 * MS)
+    parts.add(result("c1", "PASS", seq=1), moment(1))
 
-    (part,) = parts.add(result("c1", "PASS", seq=2), 2 * MS)
+    (part,) = parts.add(result("c1", "PASS", seq=2), moment(2))
 
     assert part.why == "missing_view"
-    assert len(parts.close_all(3 * MS)) == 1
+    assert len(parts.close_all(moment(3))) == 1
 
 
 def test_camera_that_is_no_view_makes_no_part() -> None:
     """A camera beside the expected views has frame results only."""
     parts = PartAssembler(("c1",), 100)
 
-    assert parts.add(result("c9", "FAIL"), MS) == []
-    assert parts.close_all(MS) == []
+    assert parts.add(result("c9", "FAIL"), moment(1)) == []
+    assert parts.close_all(moment(1)) == []

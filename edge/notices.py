@@ -1,0 +1,63 @@
+"""What ingest owes the gate: notices that are repeated until they are acknowledged.
+
+In order, oldest first. A notice that could not be sent is due at once, one that
+was sent is due again after RESEND_NS; the acknowledgement comes after the
+gate's commit, so nothing here is forgotten before it is on disk there.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from edge.sockets import Socket, try_send
+from edge.wire import Announced, Begins, Lost, encode_note
+
+if TYPE_CHECKING:
+    from edge.wire import Acknowledged
+
+RESEND_NS = 500_000_000
+NEVER_NS = -RESEND_NS
+LIMIT = 50_000
+"""About 25 MB; an hour and a half at ten frames a second without any gate."""
+
+
+class NoticeOutbox:
+    """Notices on their way to the gate."""
+
+    def __init__(self, socket: Socket) -> None:
+        """Send through ``socket``, a DEALER connected to the gate."""
+        self._socket = socket
+        self._unacknowledged: OrderedDict[tuple[int, str], tuple[bytes, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Return how many notices are not acknowledged."""
+        return len(self._unacknowledged)
+
+    @property
+    def full(self) -> bool:
+        """Tell whether no more frames should be counted until a gate comes back."""
+        return len(self) >= LIMIT
+
+    def put(self, note: Announced | Lost | Begins, now_ns: int) -> None:
+        """Send a notice, and keep it until it is acknowledged."""
+        seq = note.seq if isinstance(note, Begins) else note.announcement.seq
+        if isinstance(note, Lost):
+            # A loss tells everything that the announcement did.
+            self._unacknowledged.pop((seq, "announced"), None)
+        body = encode_note(note)
+        sent = try_send(self._socket, [body])
+        self._unacknowledged[seq, note.kind] = body, now_ns if sent else NEVER_NS
+
+    def resend(self, now_ns: int) -> None:
+        """Send again what is due, as far as the gate takes it."""
+        while self._unacknowledged:
+            key, (body, sent_ns) = next(iter(self._unacknowledged.items()))
+            if now_ns - sent_ns < RESEND_NS or not try_send(self._socket, [body]):
+                return
+            self._unacknowledged[key] = body, now_ns
+            self._unacknowledged.move_to_end(key)
+
+    def acknowledge(self, note: Acknowledged) -> None:
+        """Forget a notice that is on disk."""
+        self._unacknowledged.pop((note.seq, note.notice), None)

@@ -1,0 +1,99 @@
+"""Evidence beside the gate: a thread that renders and writes, and never delays a verdict.
+
+A 12-megapixel overlay takes half a second. The gate hands images over and
+collects what came of them in its own time; the queue is short, and an image
+that finds it full is given up with a reason, because verdicts come first.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.evidence import EvidenceError, EvidenceStore
+from pipeline.heatmap import HeatmapError, decode_8bit, encode_png, overlay
+
+if TYPE_CHECKING:
+    from edge.frame import FrameKey
+    from pipeline.inspection import Inspection
+
+QUEUE_LIMIT = 32
+"""Images that wait; at 12 megapixels about 400 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What came of one image."""
+
+    key: FrameKey
+    path: str | None
+    """Below the evidence folder; None where it was lost."""
+    heatmap: bytes | None
+    error: str
+
+
+class EvidenceWorker:
+    """Writes images in a thread of its own."""
+
+    def __init__(self, store: EvidenceStore) -> None:
+        """Start the thread."""
+        self._store = store
+        self._waiting: queue.Queue[tuple[FrameKey, bytes, Inspection | None] | None] = queue.Queue(
+            QUEUE_LIMIT
+        )
+        self._done: queue.SimpleQueue[Stored] = queue.SimpleQueue()
+        self._hurry = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="evidence", daemon=True)
+        self._thread.start()
+
+    def put(self, key: FrameKey, image: bytes, inspection: Inspection | None) -> None:
+        """Hand over an image; its fate is told by :meth:`collect`."""
+        try:
+            self._waiting.put_nowait((key, image, inspection))
+        except queue.Full:
+            error = f"{QUEUE_LIMIT} images wait to be written"
+            self._done.put(Stored(key, None, None, error))
+
+    def collect(self) -> list[Stored]:
+        """Return what has been written or lost since the last call."""
+        done: list[Stored] = []
+        while True:
+            try:
+                done.append(self._done.get_nowait())
+            except queue.Empty:
+                return done
+
+    def close(self, limit_s: float) -> None:
+        """Write what can be written within the limit; the rest is told as lost."""
+        timer = threading.Timer(limit_s, self._hurry.set)
+        timer.start()
+        try:
+            self._waiting.put(None, timeout=limit_s)
+            self._thread.join(2 * limit_s)
+        except queue.Full:
+            self._hurry.set()
+        timer.cancel()
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            key, image, inspection = item
+            if self._hurry.is_set():
+                self._done.put(Stored(key, None, None, "the line was stopped"))
+                continue
+            try:
+                heatmap = _fail_heatmap(key, image, inspection)
+                self._done.put(Stored(key, self._store.write(key, image, heatmap), heatmap, ""))
+            except (EvidenceError, HeatmapError) as error:
+                self._done.put(Stored(key, None, None, str(error)))
+
+
+def _fail_heatmap(key: FrameKey, image: bytes, inspection: Inspection | None) -> bytes | None:
+    """Render the overlay of a failed frame; other frames have nothing above the threshold."""
+    if inspection is None or inspection.verdict != "FAIL":
+        return None
+    scores, level, affine = inspection.patch_scores, inspection.map_level, inspection.affine
+    if scores is None or level is None or affine is None:
+        return None
+    return encode_png(overlay(decode_8bit(image, str(key)), scores, level, affine))

@@ -1,0 +1,215 @@
+"""What comes in at the gate: notices, inspections, and the loss of a scorer.
+
+Messages become openings and results here, inside the transaction of one pass;
+nothing is acknowledged, published or committed by this module.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge.frame import Announcement, FrameKey
+from edge.sockets import PeerWatch, Socket, receive_all
+from edge.wire import (
+    Acknowledged,
+    Announced,
+    Begins,
+    Lost,
+    ScorerLeft,
+    ScorerUp,
+    WireError,
+    decode_note,
+)
+from pipeline.inspection import Inspection, decode_evidence, decode_inspection
+from pipeline.results import FrameResult, Moment, PartVerdict
+
+if TYPE_CHECKING:
+    from edge.clock import Clock
+    from pipeline.evidence_worker import Stored
+    from pipeline.gate import Gate
+    from pipeline.ledger import Ledger
+    from pipeline.parts import PartAssembler
+
+log = logging.getLogger(__name__)
+
+HEATMAPS_HELD = 256
+"""Inspections whose image has not come yet; each holds one small grid."""
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one pass of the gate has to commit, acknowledge and publish."""
+
+    moment: Moment
+    results: list[FrameResult] = field(default_factory=list)
+    parts: list[PartVerdict] = field(default_factory=list)
+    acknowledgements: list[tuple[bytes, Acknowledged]] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
+    """What became of images that were handed over earlier."""
+    images: list[tuple[FrameKey, bytes, Inspection | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class GateSockets:
+    """The gate's two ROUTER sockets and the watch over the scorer's."""
+
+    notices: Socket
+    inspections: Socket
+    scorers: PeerWatch
+
+
+class Intake:
+    """Turns messages into the gate's decisions."""
+
+    def __init__(
+        self, gate: Gate, parts: PartAssembler, ledger: Ledger, clock: Clock, sockets: GateSockets
+    ) -> None:
+        """Work on the gate's state and the open ledger."""
+        self.gate = gate
+        self.parts = parts
+        self._ledger = ledger
+        self._clock = clock
+        self._notices = sockets.notices
+        self._inspections = sockets.inspections
+        self._scorers = sockets.scorers
+        self._scorer_peers = 0
+        self._awaiting_image: OrderedDict[FrameKey, Inspection] = OrderedDict()
+        self._filled: set[tuple[str, int]] = set()
+        """Camera and number of frames that were closed because no ingest answered for them."""
+
+    def moment(self) -> Moment:
+        """Return the time on both clocks."""
+        return Moment(self._clock.now(), self._clock.monotonic_ns())
+
+    def take_all(self, work: Pass) -> None:
+        """Take what has arrived and close what is due; must run in a transaction."""
+        self._take_notices(work)
+        self._take_inspections(work)
+        # After the messages: a scorer's farewell is read before its connection is missed.
+        self._watch_scorers(work)
+        now = self.moment()
+        self.conclude(work, self.gate.due(now), now)
+        work.parts += self.parts.due(now)
+
+    def settle_leftovers(self, work: Pass) -> None:
+        """Close the frames that an earlier gate left open."""
+        for announcement in self._ledger.rows_left_open():
+            self.gate.announce(announcement, work.moment)
+            detail = "the gate was restarted before the result"
+            result = self.gate.lose(announcement, "gate_restart", detail, work.moment)
+            self.conclude(work, [result] if result else [])
+        work.parts += self.parts.close_all(work.moment)
+
+    def close_all(self, work: Pass) -> None:
+        """Close everything that is still open, at the end of the line."""
+        self.conclude(work, self.gate.close_all("the line was stopped", work.moment))
+        work.parts += self.parts.close_all(work.moment)
+
+    def conclude(self, work: Pass, results: list[FrameResult], now: Moment | None = None) -> None:
+        """Add results and the part verdicts that they complete to a pass."""
+        for result in results:
+            work.results.append(result)
+            work.parts += self.parts.add(result, now or work.moment)
+
+    def _take_notices(self, work: Pass) -> None:
+        for parts in receive_all(self._notices):
+            try:
+                note = decode_note(parts[-1])
+            except WireError as error:
+                self._refuse(work, "notice", error)
+                continue
+            if isinstance(note, Announced | Lost):
+                self._take_notice(work, note)
+                seq = note.announcement.seq
+                ack = Acknowledged(boot=note.announcement.boot, seq=seq, notice=note.kind)
+            elif isinstance(note, Begins):
+                self._fill_gap(work, note)
+                ack = Acknowledged(boot=note.boot, seq=note.seq, notice=note.kind)
+            else:
+                continue
+            work.acknowledgements.append((bytes(parts[0]), ack))
+
+    def _take_notice(self, work: Pass, note: Announced | Lost) -> None:
+        announcement = note.announcement
+        self._open(work, announcement)
+        if isinstance(note, Lost):
+            lost = self.gate.lose(announcement, note.why, note.detail, work.moment)
+            self.conclude(work, [lost] if lost else [])
+
+    def _fill_gap(self, work: Pass, note: Begins) -> None:
+        """Close the frames that an earlier ingest counted and never announced."""
+        missing = self._ledger.missing_frames(note.camera, note.seq)
+        for seq in missing:
+            announcement = Announcement(
+                camera=note.camera,
+                boot=note.boot,
+                seq=seq,
+                part_id=f"{note.camera}-{seq:08d}",
+                captured_at=work.moment.utc,
+                captured_ns=work.moment.monotonic_ns,
+            )
+            self._open(work, announcement)
+            self._filled.add((note.camera, seq))
+            detail = "counted, but its ingest ended before it was announced"
+            lost = self.gate.lose(announcement, "camera_lost", detail, work.moment)
+            self.conclude(work, [lost] if lost else [])
+        if missing:
+            gap = {"first": missing[0], "frames": len(missing)}
+            self._ledger.add_event(work.moment.utc, "gap_filled", note.camera, gap)
+
+    def _open(self, work: Pass, announcement: Announcement) -> None:
+        key = announcement.key
+        if self.gate.is_open(key) or (key.camera, key.seq) in self._filled:
+            return
+        if not self._ledger.has_frame(key):
+            self._ledger.open_frame(announcement)
+            self.gate.announce(announcement, work.moment)
+
+    def _take_inspections(self, work: Pass) -> None:
+        for parts in receive_all(self._inspections):
+            try:
+                self._take_inspection(work, [bytes(part) for part in parts[1:]])
+            except WireError as error:
+                self._refuse(work, "inspection", error)
+
+    def _take_inspection(self, work: Pass, parts: list[bytes]) -> None:
+        if len(parts) == 1:
+            note = decode_note(parts[0])
+            if isinstance(note, ScorerUp) and self._scorer_peers:
+                self.gate.scorer_up()
+            elif isinstance(note, ScorerLeft):
+                self.gate.scorer_left(work.moment)
+            return
+        kind, *body = parts
+        if kind == b"evidence":
+            key, image = decode_evidence(body)
+            work.images.append((key, image, self._awaiting_image.pop(key, None)))
+            return
+        inspection = decode_inspection(body)
+        key = inspection.announcement.key
+        # The two sockets are independent: the inspection may overtake the notice.
+        self._open(work, inspection.announcement)
+        now = self.moment()
+        result = self.gate.inspected(inspection, now)
+        self.conclude(work, [result] if result else [], now)
+        if result is None or result.why == "late":
+            detail = {"boot": key.boot, "seq": key.seq, "score": inspection.score}
+            self._ledger.add_event(work.moment.utc, "late_inspection", key.camera, detail)
+        if inspection.evidence:
+            self._awaiting_image[key] = inspection
+            while len(self._awaiting_image) > HEATMAPS_HELD:
+                self._awaiting_image.popitem(last=False)
+
+    def _watch_scorers(self, work: Pass) -> None:
+        self._scorer_peers, lost = self._scorers.update()
+        if (lost or self._scorer_peers == 0) and self.gate.has_scorer:
+            self.gate.scorer_lost(work.moment)
+            self._ledger.add_event(work.moment.utc, "scorer_lost", None, {})
+            log.warning("the scorer is gone")
+
+    def _refuse(self, work: Pass, what: str, error: WireError) -> None:
+        log.warning("refused %s: %s", what, error)
+        self._ledger.add_event(work.moment.utc, "message_refused", None, {"error": str(error)})

@@ -1,0 +1,89 @@
+"""Images are another thread's work: nothing waits for them, and none is lost in silence."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from factories import announcement, inspection
+
+from pipeline.evidence import EvidenceStore
+from pipeline.evidence_worker import QUEUE_LIMIT, EvidenceWorker, Stored
+from pipeline.heatmap import encode_png, grid_to_sensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT_S = 20.0
+IMAGE = encode_png(np.full((32, 32), 90, np.uint8))
+
+
+def collected(worker: EvidenceWorker, count: int) -> list[Stored]:
+    """Wait for what came of a number of images."""
+    done: list[Stored] = []
+    end = time.monotonic() + LIMIT_S
+    while len(done) < count:
+        assert time.monotonic() < end, f"{len(done)} of {count} images"
+        done += worker.collect()
+    return done
+
+
+def test_failed_frame_gets_image_and_overlay(tmp_path: Path) -> None:
+    """A FAIL is stored with its heatmap, a PASS without."""
+    grid = np.zeros((4, 4), np.float32)
+    grid[1, 1] = 1.0
+    affine = grid_to_sensor((4, 4), 32, 32)
+    worker = EvidenceWorker(EvidenceStore(tmp_path, 1_000_000))
+
+    for seq, verdict in ((1, "FAIL"), (2, "PASS")):
+        seen = inspection(seq, verdict=verdict, patch_scores=grid, affine=affine, map_level=0.5)
+        worker.put(announcement(seq).key, IMAGE, seen)
+    failed, passed = collected(worker, 2)
+    worker.close(1.0)
+
+    assert failed.path is not None
+    assert (tmp_path / failed.path).read_bytes() == IMAGE
+    assert (tmp_path / failed.path).with_suffix(".heatmap.png").read_bytes() == failed.heatmap
+    assert passed.path is not None
+    assert passed.heatmap is None
+
+
+def test_unusable_image_is_told(tmp_path: Path) -> None:
+    """An image that cannot be decoded is lost with its reason, and the next is written."""
+    grid = np.ones((4, 4), np.float32)
+    affine = grid_to_sensor((4, 4), 32, 32)
+    worker = EvidenceWorker(EvidenceStore(tmp_path, 1_000_000))
+    seen = inspection(verdict="FAIL", patch_scores=grid, affine=affine, map_level=0.5)
+
+    worker.put(announcement(1).key, b"rubbish", seen)
+    worker.put(announcement(2).key, IMAGE, None)
+    bad, good = collected(worker, 2)
+    worker.close(1.0)
+
+    assert bad.path is None
+    assert "not an image" in bad.error
+    assert good.path is not None
+
+
+def test_full_queue_and_stop_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Images beyond the queue, and those that the stop left over, are each told as lost."""
+    store = EvidenceStore(tmp_path, 1_000_000)
+    gate = threading.Event()
+    write = store.write
+    monkeypatch.setattr(store, "write", lambda *args: (gate.wait(LIMIT_S), write(*args))[1])
+    worker = EvidenceWorker(store)
+
+    for seq in range(1, QUEUE_LIMIT + 4):
+        worker.put(announcement(seq).key, IMAGE, None)
+    full = collected(worker, 2)
+    worker._hurry.set()
+    gate.set()
+    worker.close(LIMIT_S)
+    rest = worker.collect()
+
+    assert all("wait to be written" in one.error for one in full)
+    assert len(full) + len(rest) == QUEUE_LIMIT + 3
+    assert "the line was stopped" in {one.error for one in rest}

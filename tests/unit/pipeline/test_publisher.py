@@ -1,0 +1,124 @@
+"""The station's voice: its retained state is the newest one, with or without a broker."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from brokers import EmbeddedBroker, Inbox, free_port, open_sessions, wait_until
+
+from edge import mqtt
+from edge.contract import Topics
+from edge.embedded_broker import HOST
+from edge.mqtt import BrokerError, BrokerSession, BrokerSettings
+from pipeline.publisher import Publisher
+from pipeline.results import LineIdentity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.contract import State
+
+TOPICS = Topics("musc", "site", "area", "line", "station")
+LIMIT_S = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mqtt, "FIRST_RETRY_S", 0.05)
+
+
+def make_publisher(port: int) -> Publisher:
+    """Return a publisher that is not connected yet."""
+    identity = LineIdentity("lid-blue", "91d0", "f" * 16, 500)
+    return Publisher(BrokerSettings(HOST, port, "3.1.1", "gate"), TOPICS, identity)
+
+
+def states(inbox: Inbox) -> list[str]:
+    """Return the states that were heard, in order."""
+    return [json.loads(payload)["state"] for payload in inbox.payloads(TOPICS.under("status"))]
+
+
+def test_a_required_broker_is_named() -> None:
+    """A line that starts without its broker fails and says which one."""
+    port = free_port()
+
+    with pytest.raises(BrokerError, match=f"{HOST}:{port} cannot be reached"):
+        make_publisher(port).connect(required=True)
+
+
+def test_a_gate_need_not_wait_for_its_broker(embedded_broker: EmbeddedBroker) -> None:
+    """Not required, an absent broker stops nothing, and hears the newest state when it comes."""
+    embedded_broker.stop()
+    publisher = make_publisher(embedded_broker.port)
+
+    publisher.connect(required=False)
+    publisher.state("READY")
+    refused = publisher.unsent
+    embedded_broker.start()
+    with open_sessions() as connect:
+        inbox = Inbox(listener := connect(embedded_broker.port))
+        listener.subscribe("#")
+        wait_until(lambda: bool(states(inbox)))
+        left = publisher.close(LIMIT_S)
+        wait_until(lambda: "STOPPED" in states(inbox))
+
+    assert (left, refused) == (0, 1)
+    assert states(inbox) == ["READY", "STOPPED"]
+
+
+def test_an_older_state_never_follows_a_newer(
+    embedded_broker_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one thread hangs with the old state in its hands, another one's state comes after."""
+    publisher = make_publisher(embedded_broker_port)
+    publisher.connect()
+    in_hand, go_on = threading.Event(), threading.Event()
+    publish: Callable[..., bool] = BrokerSession.publish
+    said: list[str] = []
+
+    def slow(session: BrokerSession, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
+        state: State = json.loads(payload)["state"]
+        if state == "DEGRADED":
+            in_hand.set()
+            assert go_on.wait(LIMIT_S)
+        said.append(state)
+        return publish(session, topic, payload, qos=qos, retain=retain)
+
+    monkeypatch.setattr(BrokerSession, "publish", slow)
+    slow_thread = threading.Thread(target=publisher.state, args=("DEGRADED",))
+    slow_thread.start()
+    assert in_hand.wait(LIMIT_S)
+    publisher.state("READY")
+    go_on.set()
+    slow_thread.join(LIMIT_S)
+    publisher.close(LIMIT_S)
+
+    assert said == ["DEGRADED", "READY", "STOPPED"]
+
+
+def test_the_last_word_is_stopped(embedded_broker_port: int) -> None:
+    """However many threads change the state, what the broker keeps in the end is STOPPED."""
+    publisher = make_publisher(embedded_broker_port)
+    publisher.connect()
+    kinds: tuple[State, ...] = ("READY", "DEGRADED", "FAULT")
+
+    def change() -> None:
+        for number in range(60):
+            publisher.state(kinds[number % 3])
+
+    threads = [threading.Thread(target=change) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    left = publisher.close(LIMIT_S)
+    with open_sessions() as connect:
+        inbox = Inbox(listener := connect(embedded_broker_port))
+        listener.subscribe("#")
+        wait_until(lambda: bool(states(inbox)))
+
+    assert (left, publisher.unsent) == (0, 0)
+    assert states(inbox) == ["STOPPED"]
