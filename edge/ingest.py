@@ -318,7 +318,8 @@ def _part_id_fault(capture: Capture) -> str:
     try:
         _PART_ID.validate_python(capture.part_id)
     except ValidationError:
-        return f"part id {capture.part_id!r} is not 1 to 48 visible ASCII characters without ;"
+        allowed = "1 to 48 visible ASCII characters without ; and quotes or backslashes"
+        return f"part id {capture.part_id!r} is not {allowed}"
     return ""
 
 

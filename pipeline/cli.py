@@ -47,6 +47,9 @@ ImageSizeOption = Annotated[
     int | None,
     typer.Option(help="Side in px, a multiple of the patch; the backbone's own if none."),
 ]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Never fetch weights; they must be in the cache.")
+]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Weights file, instead of the cache.")
 ]
@@ -160,6 +163,7 @@ def score(
     image_size: ImageSizeOption = None,
     backbone: BackboneOption = "dinov2-vits14",
     weights_file: WeightsOption = None,
+    offline: OfflineOption = False,
     references: Annotated[
         Path | None, typer.Option(help="Folder of good images that join the scoring.")
     ] = None,
@@ -190,7 +194,7 @@ def score(
     summary = run_score(
         Console(),
         ScoreSettings(images, out, references, plus, subsets),
-        BackboneChoice(backbone, image_size, weights_file),
+        BackboneChoice(backbone, image_size, weights_file, offline),
         Outputs(maps, overlay, rejects_per_1000),
     )
     _print_summary(summary, as_json=json_line)
@@ -205,6 +209,7 @@ def rescore_scores(
     image_size: ImageSizeOption = None,
     backbone: BackboneOption = "dinov2-vits14",
     weights_file: WeightsOption = None,
+    offline: OfflineOption = False,
     json_line: JsonOption = False,
 ) -> None:
     """Smooth any method's image scores by RsCIN, over images that look alike."""
@@ -212,7 +217,7 @@ def rescore_scores(
     from pipeline.score_command import run_rescore
 
     _log_to_stderr("WARNING", "rescore")
-    choice = BackboneChoice(backbone, image_size, weights_file)
+    choice = BackboneChoice(backbone, image_size, weights_file, offline)
     _print_summary(run_rescore(Console(), table, images, out, choice), as_json=json_line)
 
 

@@ -137,9 +137,9 @@ class GateLoop:
 
     def close(self) -> None:
         """Publish STOPPED, wait for the broker's confirmations, let go of everything."""
-        left = self._publisher.close(CONFIRM_LIMIT_S)
-        if left or self._publisher.unsent:
-            log.warning("MQTT: %d not confirmed, %d not sent", left, self._publisher.unsent)
+        self._publisher.close(CONFIRM_LIMIT_S)
+        if self._publisher.unsent:
+            log.warning("MQTT: %d messages not confirmed by the broker", self._publisher.unsent)
         self._log_summary()
         self._scorers.close()
         self._notices.close()

@@ -113,15 +113,13 @@ class Publisher:
         topic = self._topics.heatmap(key.camera, key.boot, key.seq)
         self._session.publish(topic, png, qos=0)
 
-    def close(self, limit_s: float) -> int:
-        """Say STOPPED, wait for confirmations, disconnect; return what stayed unconfirmed."""
+    def close(self, limit_s: float) -> None:
+        """Say STOPPED, wait for confirmations, disconnect; the rest counts as unsent."""
         self.state("STOPPED")
         until = time.monotonic() + limit_s
         while self._session.connected and self._owes() and time.monotonic() < until:
             time.sleep(CONFIRM_POLL_S)
-        left = self._session.unconfirmed
         self._session.close()
-        return left
 
     def _owes(self) -> bool:
         return self._announcing or self._session.unconfirmed > 0

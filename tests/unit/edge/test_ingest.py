@@ -234,7 +234,8 @@ CORRUPT = {
     "deep": (good(9, bit_depth=17), "9.png: 17 bits a value, the limits are 1 and 16"),
     "part id": (
         good(9, part_id="A;2"),
-        "9.png: part id 'A;2' is not 1 to 48 visible ASCII characters without ;",
+        "9.png: part id 'A;2' is not 1 to 48 visible ASCII characters without ; "
+        "and quotes or backslashes",
     ),
     "endless": (Capture(None, fault="x" * 600), "x" * 512),
 }
