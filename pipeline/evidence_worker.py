@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from edge.frame import FrameKey
     from pipeline.inspection import Inspection
 
+STOPPED = "the line was stopped"
 QUEUE_LIMIT = 32
 """Images that wait; at 12 megapixels about 400 MB."""
 
@@ -44,7 +46,7 @@ class EvidenceWorker:
             QUEUE_LIMIT
         )
         self._done: queue.SimpleQueue[Stored] = queue.SimpleQueue()
-        self._hurry = threading.Event()
+        self._in_hand: FrameKey | None = None
         self._thread = threading.Thread(target=self._work, name="evidence", daemon=True)
         self._thread.start()
 
@@ -67,26 +69,36 @@ class EvidenceWorker:
 
     def close(self, limit_s: float) -> None:
         """Write what can be written within the limit; the rest is told as lost."""
-        timer = threading.Timer(limit_s, self._hurry.set)
-        timer.start()
+        begin = time.monotonic()
         try:
             self._waiting.put(None, timeout=limit_s)
-            self._thread.join(2 * limit_s)
+            self._thread.join(max(0.0, limit_s - (time.monotonic() - begin)))
         except queue.Full:
-            self._hurry.set()
-        timer.cancel()
+            pass
+        while True:
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                break
+            if item is not None:
+                self._done.put(Stored(item[0], None, None, STOPPED))
+        # The image in hand, if any, may still be written; its row will not name it.
+        if (key := self._in_hand) is not None:
+            self._done.put(Stored(key, None, None, STOPPED))
 
     def _work(self) -> None:
         while (item := self._waiting.get()) is not None:
             key, image, inspection = item
-            if self._hurry.is_set():
-                self._done.put(Stored(key, None, None, "the line was stopped"))
-                continue
+            self._in_hand = key
             try:
                 heatmap = _fail_heatmap(key, image, inspection)
-                self._done.put(Stored(key, self._store.write(key, image, heatmap), heatmap, ""))
+                stored = Stored(key, self._store.write(key, image, heatmap), heatmap, "")
             except (EvidenceError, HeatmapError) as error:
-                self._done.put(Stored(key, None, None, str(error)))
+                stored = Stored(key, None, None, str(error))
+            except Exception as error:  # noqa: BLE001 - one image must not end all evidence
+                stored = Stored(key, None, None, f"{type(error).__name__}: {error}")
+            self._in_hand = None
+            self._done.put(stored)
 
 
 def _fail_heatmap(key: FrameKey, image: bytes, inspection: Inspection | None) -> bytes | None:

@@ -40,7 +40,7 @@ class Gate:
 
         A PASS needs ``min_peers`` peers and a ``deciding`` score below its threshold.
         """
-        self._deadline_ns = deadline_ms * 1_000_000
+        self.deadline_ns = deadline_ms * 1_000_000
         self._min_peers = min_peers
         self._deciding = deciding
         self._open: dict[FrameKey, _OpenFrame] = {}
@@ -93,7 +93,7 @@ class Gate:
     def announce(self, announcement: Announcement, now: Moment) -> None:
         """Open a frame; one that is open already stays as it is."""
         frame = _OpenFrame(
-            announcement, announcement.captured_ns + self._deadline_ns, now.monotonic_ns
+            announcement, announcement.captured_ns + self.deadline_ns, now.monotonic_ns
         )
         self._open.setdefault(announcement.key, frame)
 

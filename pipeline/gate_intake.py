@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+GAP_FRAMES = 256
+"""Frames of a gap that one pass closes: some milliseconds of work."""
+SILENCE_NS = 3_000_000_000
+"""A scorer says five times a second that it is there, unless one frame takes it longer."""
 HEATMAPS_HELD = 256
 """Inspections whose image has not come yet; each holds one small grid."""
 
@@ -68,6 +72,7 @@ class Intake:
         self, gate: Gate, parts: PartAssembler, ledger: Ledger, clock: Clock, sockets: GateSockets
     ) -> None:
         """Work on the gate's state and the open ledger."""
+        self._silence_ns = max(SILENCE_NS, 2 * gate.deadline_ns)
         self.gate = gate
         self.parts = parts
         self._ledger = ledger
@@ -77,8 +82,9 @@ class Intake:
         self._scorers = sockets.scorers
         self._scorer_peers = 0
         self._awaiting_image: OrderedDict[FrameKey, Inspection] = OrderedDict()
-        self._filled: set[tuple[str, int]] = set()
-        """Camera and number of frames that were closed because no ingest answered for them."""
+        self._begun: dict[str, Begins] = {}
+        """The latest start of each camera; frames up to its count are closed, or being closed."""
+        self._heard_ns = clock.monotonic_ns()
 
     def moment(self) -> Moment:
         """Return the time on both clocks."""
@@ -126,7 +132,8 @@ class Intake:
                 seq = note.announcement.seq
                 ack = Acknowledged(boot=note.announcement.boot, seq=seq, notice=note.kind)
             elif isinstance(note, Begins):
-                self._fill_gap(work, note)
+                if not self._fill_gap(work, note):
+                    continue
                 ack = Acknowledged(boot=note.boot, seq=note.seq, notice=note.kind)
             else:
                 continue
@@ -139,10 +146,16 @@ class Intake:
             lost = self.gate.lose(announcement, note.why, note.detail, work.moment)
             self.conclude(work, [lost] if lost else [])
 
-    def _fill_gap(self, work: Pass, note: Begins) -> None:
-        """Close the frames that an earlier ingest counted and never announced."""
-        missing = self._ledger.missing_frames(note.camera, note.seq)
-        for seq in missing:
+    def _fill_gap(self, work: Pass, note: Begins) -> bool:
+        """Close frames that an earlier ingest counted and never announced; False if more are left.
+
+        A few at a time, so that no frame on the belt waits; ingest repeats its
+        notice until all are closed. They are in the ledger and an event, not on
+        live topics: nobody waits for them any more.
+        """
+        self._begun[note.camera] = note
+        missing = self._ledger.missing_frames(note.camera, note.seq, limit=GAP_FRAMES + 1)
+        for seq in missing[:GAP_FRAMES]:
             announcement = Announcement(
                 camera=note.camera,
                 boot=note.boot,
@@ -151,22 +164,30 @@ class Intake:
                 captured_at=work.moment.utc,
                 captured_ns=work.moment.monotonic_ns,
             )
-            self._open(work, announcement)
-            self._filled.add((note.camera, seq))
+            self._ledger.open_frame(announcement)
+            self.gate.announce(announcement, work.moment)
             detail = "counted, but its ingest ended before it was announced"
             lost = self.gate.lose(announcement, "camera_lost", detail, work.moment)
-            self.conclude(work, [lost] if lost else [])
+            if lost is not None:
+                self._ledger.close_frame(lost)
         if missing:
-            gap = {"first": missing[0], "frames": len(missing)}
+            gap = {"first": missing[0], "frames": min(len(missing), GAP_FRAMES)}
             self._ledger.add_event(work.moment.utc, "gap_filled", note.camera, gap)
+        return len(missing) <= GAP_FRAMES
 
     def _open(self, work: Pass, announcement: Announcement) -> None:
         key = announcement.key
-        if self.gate.is_open(key) or (key.camera, key.seq) in self._filled:
+        if self.gate.is_open(key) or self._ledger.has_frame(key) or self._was_filled(key):
             return
-        if not self._ledger.has_frame(key):
-            self._ledger.open_frame(announcement)
-            self.gate.announce(announcement, work.moment)
+        self._ledger.open_frame(announcement)
+        self.gate.announce(announcement, work.moment)
+
+    def _was_filled(self, key: FrameKey) -> bool:
+        """Tell whether a notice comes from an ingest that has been answered for already."""
+        begun = self._begun.get(key.camera)
+        if begun is None or key.boot == begun.boot or key.seq > begun.seq:
+            return False
+        return self._ledger.has_number(key.camera, key.seq)
 
     def _take_inspections(self, work: Pass) -> None:
         for parts in receive_all(self._inspections):
@@ -178,6 +199,7 @@ class Intake:
     def _take_inspection(self, work: Pass, parts: list[bytes]) -> None:
         if len(parts) == 1:
             note = decode_note(parts[0])
+            self._heard_ns = work.moment.monotonic_ns
             if isinstance(note, ScorerUp) and self._scorer_peers:
                 self.gate.scorer_up()
             elif isinstance(note, ScorerLeft):
@@ -189,6 +211,7 @@ class Intake:
             work.images.append((key, image, self._awaiting_image.pop(key, None)))
             return
         inspection = decode_inspection(body)
+        self._heard_ns = work.moment.monotonic_ns
         key = inspection.announcement.key
         # The two sockets are independent: the inspection may overtake the notice.
         self._open(work, inspection.announcement)
@@ -205,7 +228,8 @@ class Intake:
 
     def _watch_scorers(self, work: Pass) -> None:
         self._scorer_peers, lost = self._scorers.update()
-        if (lost or self._scorer_peers == 0) and self.gate.has_scorer:
+        silent = work.moment.monotonic_ns - self._heard_ns > self._silence_ns
+        if (lost or silent or self._scorer_peers == 0) and self.gate.has_scorer:
             self.gate.scorer_lost(work.moment)
             self._ledger.add_event(work.moment.utc, "scorer_lost", None, {})
             log.warning("the scorer is gone")

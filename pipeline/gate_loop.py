@@ -3,7 +3,7 @@
 Each pass takes what has arrived, decides, commits everything in one
 transaction, and only then acknowledges to ingest and publishes: what the plant
 hears is on disk, and what ingest forgets is, too. A PASS that took too long to
-reach the disk is corrected before anybody hears it. Images are another
+reach the disk is said as NO_RESULT, and corrected there. Images are another
 thread's work and never delay a verdict.
 """
 
@@ -36,7 +36,7 @@ from pipeline.gate_intake import GateSockets, Intake, Pass
 from pipeline.ledger import Ledger, LedgerBusyError
 from pipeline.parts import PartAssembler
 from pipeline.publisher import Publisher, broker_settings
-from pipeline.results import LineIdentity, Moment
+from pipeline.results import FrameResult, LineIdentity, Moment, PartVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +51,10 @@ SUMMARY_NS = 10_000_000_000
 QUIET_MS = 100
 """At the end the gate listens for inspections until it is quiet for so long."""
 DRAIN_LIMIT_NS = 400_000_000
-EVIDENCE_LIMIT_S = 0.3
-CONFIRM_LIMIT_S = 0.5
-"""The three limits of the end; together well below what the supervisor allows."""
+LAST_COMMIT_NS = 300_000_000
+EVIDENCE_LIMIT_S = 0.2
+CONFIRM_LIMIT_S = 0.3
+"""The limits of the end; together below the 1.7 s that the supervisor allows."""
 
 
 class GateLoop:
@@ -95,14 +96,19 @@ class GateLoop:
         self._publisher = Publisher(broker_settings(config.mqtt, f"gate-{boot}"), topics, identity)
         self._publisher.connect(required=broker_required)
         self._busy = False
+        # A PASS that came too late to be said was said as NO_RESULT; the next pass corrects it.
+        self._unheard_frames: list[FrameResult] = []
+        self._unheard_parts: list[PartVerdict] = []
         self._counts: Counter[str] = Counter()
         self._next_heartbeat_ns = self._next_summary_ns = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Close what an earlier gate left open, then work until ``stop``."""
         work = self._new_pass()
-        self._intake.settle_leftovers(work)
-        self._commit(work)
+        with self._ledger.transaction():
+            self._intake.settle_leftovers(work)
+            self._write(work)
+        self._tell(work)
         poller = self._poller()
         while not stop():
             poller.poll(self._wait_ms())
@@ -112,9 +118,9 @@ class GateLoop:
             self.step()
         work = self._new_pass()
         self._intake.close_all(work)
-        self._commit(work)
+        self._commit_last(work)
         self._evidence.close(EVIDENCE_LIMIT_S)
-        self._commit(self._new_pass())
+        self._commit_last(self._new_pass())
 
     def step(self) -> None:
         """One pass: take, decide, commit, acknowledge, publish."""
@@ -130,6 +136,7 @@ class GateLoop:
             self._busy = True
             return
         self._busy = False
+        self._unheard_frames, self._unheard_parts = [], []
         self._tell(work)
         for image in work.images:
             self._evidence.put(*image)
@@ -162,6 +169,10 @@ class GateLoop:
         return Pass(self._intake.moment())
 
     def _write(self, work: Pass) -> None:
+        for late in self._unheard_frames:
+            self._ledger.revoke_pass(late)
+        for late_part in self._unheard_parts:
+            self._ledger.revoke_part_pass(late_part)
         for result in work.results:
             self._ledger.close_frame(result)
         for part in work.parts:
@@ -175,43 +186,50 @@ class GateLoop:
             detail = {"boot": one.key.boot, "seq": one.key.seq, "error": one.error}
             self._ledger.add_event(work.moment.utc, "evidence_lost", one.key.camera, detail)
 
-    def _commit(self, work: Pass) -> None:
-        with self._ledger.transaction():
-            self._write(work)
+    def _commit_last(self, work: Pass) -> None:
+        """Commit at the end, within a limit; what cannot be written is said all the same.
+
+        A row that stays open is closed as ``gate_restart`` by the next gate.
+        """
+        until = self._clock.monotonic_ns() + LAST_COMMIT_NS
+        while True:
+            try:
+                with self._ledger.transaction():
+                    self._write(work)
+                self._unheard_frames, self._unheard_parts = [], []
+                break
+            except LedgerBusyError as error:
+                if self._clock.monotonic_ns() > until:
+                    log.error("%s; %d results stay open", error, len(work.results))
+                    break
         self._tell(work)
 
     def _tell(self, work: Pass) -> None:
         for identity, ack in work.acknowledgements:
             try_send(self._notices, [identity, encode_note(ack)])
-        self._correct(work)
         for part in work.parts:
-            self._publisher.part(part)
+            self._tell_part(part)
         for result in work.results:
-            self._publisher.frame(result)
+            self._tell_frame(result)
             self._counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
         for one in work.stored:
             if one.heatmap is not None and self._config.mqtt.heatmaps == "fail":
                 self._publisher.heatmap(one.key, one.heatmap)
         self._publisher.state(self._gate.state)
 
-    def _correct(self, work: Pass) -> None:
-        """Turn a PASS whose commit outlasted its deadline into NO_RESULT, unheard."""
-        now, deadline_ms = self._intake.moment(), self._config.part.deadline_ms
-        frames = {r.key: late for r in work.results if (late := too_late(r, deadline_ms, now))}
-        parts = {
-            p.part_seq: corrected
-            for p in work.parts
-            if (corrected := part_too_late(p, deadline_ms, now))
-        }
-        if not frames and not parts:
-            return
-        with self._ledger.transaction():
-            for result in frames.values():
-                self._ledger.revoke_pass(result)
-            for part in parts.values():
-                self._ledger.revoke_part_pass(part)
-        work.results = [frames.get(result.key, result) for result in work.results]
-        work.parts = [parts.get(part.part_seq, part) for part in work.parts]
+    def _tell_part(self, part: PartVerdict) -> None:
+        """Publish a part verdict; a PASS whose deadline has passed by now as NO_RESULT."""
+        late = part_too_late(part, self._config.part.deadline_ms, self._intake.moment())
+        if late is not None:
+            self._unheard_parts.append(late)
+        self._publisher.part(late or part)
+
+    def _tell_frame(self, result: FrameResult) -> None:
+        """Publish a frame result, as :meth:`_tell_part`."""
+        late = too_late(result, self._config.part.deadline_ms, self._intake.moment())
+        if late is not None:
+            self._unheard_frames.append(late)
+        self._publisher.frame(late or result)
 
     def _every_second(self, moment: Moment) -> None:
         if moment.monotonic_ns >= self._next_heartbeat_ns:

@@ -77,6 +77,7 @@ def _initial(db: Database) -> None:
         {**frame_key, "rows": int, "columns": int, "scores": bytes, "affine": str, "level": float},
         pk=("camera", "boot", "seq"),
     )
+    db.table("cameras").create({"camera": str, "counted_before": int}, pk="camera")
     db.table("events").create(
         {"id": int, "time": str, "kind": str, "camera": str, "detail": str}, pk="id"
     ).create_index(["time"])
@@ -189,23 +190,32 @@ class Ledger:
             },
         )
 
-    def missing_frames(self, camera: str, count: int) -> list[int]:
-        """Return the sequence numbers up to ``count`` that have no row.
+    def has_number(self, camera: str, seq: int) -> bool:
+        """Tell whether a camera's number has a row, under whatever boot."""
+        found = self._db.execute(
+            "select 1 from verdicts where camera = ? and seq = ?", [camera, seq]
+        )
+        return found.fetchone() is not None
 
-        They are looked for after the camera's first row, and among its last
-        GAP_SEARCH_FRAMES only; a camera that is new to this ledger misses nothing.
+    def missing_frames(self, camera: str, count: int, limit: int) -> list[int]:
+        """Return the first ``limit`` sequence numbers up to ``count`` that have no row.
+
+        A camera that is new to this ledger begins here: its count is noted, and
+        what it counted before belongs to another ledger. Only its last
+        GAP_SEARCH_FRAMES are looked at.
         """
-        first = self._db.execute(
-            "select min(seq) from verdicts where camera = ?", [camera]
+        self._db.execute(
+            "insert or ignore into cameras (camera, counted_before) values (?, ?)", [camera, count]
+        )
+        before = self._db.execute(
+            "select counted_before from cameras where camera = ?", [camera]
         ).fetchone()[0]
-        if first is None:
-            return []
-        begin = max(first, count - GAP_SEARCH_FRAMES)
+        begin = max(before + 1, count - GAP_SEARCH_FRAMES)
         rows = self._db.execute(
             "select seq from verdicts where camera = ? and seq between ? and ?",
             [camera, begin, count],
         )
-        return sorted(set(range(begin, count + 1)) - {row[0] for row in rows})
+        return sorted(set(range(begin, count + 1)) - {row[0] for row in rows})[:limit]
 
     def close_part(self, part: PartVerdict) -> None:
         """Write the one row of a part verdict."""

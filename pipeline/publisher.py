@@ -60,6 +60,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._announcing = self._state_is_due = False
         self._beat = 0
+        self._state_refused = False
         will = Will(topics.under("status"), self._status("OFFLINE"))
         self._session = BrokerSession(settings, will, on_connect=self._announce_state)
 
@@ -92,7 +93,10 @@ class Publisher:
             self._announce_state(self._session)
 
     def heartbeat(self) -> None:
-        """Count one more second of life."""
+        """Count one more second of life; say the state again where it was refused."""
+        if self._state_refused and self._session.connected:
+            self._state_refused = False
+            self._announce_state(self._session)
         self._beat += 1
         self._session.publish(self._topics.under("heartbeat"), str(self._beat).encode(), qos=0)
 
@@ -136,7 +140,8 @@ class Publisher:
                 return
             self._announcing = True
         while (payload := self._next_status()) is not None:
-            session.publish(self._topics.under("status"), payload, qos=1, retain=True)
+            if not session.publish(self._topics.under("status"), payload, qos=1, retain=True):
+                self._state_refused = True
 
     def _next_status(self) -> bytes | None:
         """Return the state that is to be said now; None ends the announcing."""

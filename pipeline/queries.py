@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from sqlite_utils import Database
+
 SHOWN = (
     "camera", "seq", "part_id", "captured_at", "verdict", "reason", "score", "threshold",
     "window_n", "latency_ms", "detail",
@@ -23,7 +25,7 @@ class AuditLine(TypedDict):
 
     camera: str
     counted: int
-    """Triggers by ingest's durable counter."""
+    """Triggers by ingest's durable counter since this ledger knows the camera."""
     rows: int
     results: dict[str, int]
     """PASS, FAIL, and NO_RESULT by reason; rows without a result as `open`."""
@@ -60,7 +62,7 @@ def audit(ledger: Path, counters: Mapping[str, Path]) -> list[AuditLine]:
     for camera, path in counters.items():
         rows = db.query("select verdict, reason from verdicts where camera = ?", [camera])
         results = Counter(_kind(row) for row in rows)
-        counted, total = read_count(path), results.total()
+        counted, total = read_count(path) - _counted_before(db, camera), results.total()
         lines.append(
             AuditLine(
                 camera=camera,
@@ -88,6 +90,11 @@ def cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)
+
+
+def _counted_before(db: Database, camera: str) -> int:
+    found = db.execute("select counted_before from cameras where camera = ?", [camera]).fetchone()
+    return int(found[0]) if found else 0
 
 
 def _kind(row: dict[str, Any]) -> str:

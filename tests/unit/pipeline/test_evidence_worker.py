@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from factories import announcement, inspection
 
 from pipeline.evidence import EvidenceStore
-from pipeline.evidence_worker import QUEUE_LIMIT, EvidenceWorker, Stored
+from pipeline.evidence_worker import QUEUE_LIMIT, STOPPED, EvidenceWorker, Stored
 from pipeline.heatmap import encode_png, grid_to_sensor
 
 if TYPE_CHECKING:
@@ -79,11 +79,34 @@ def test_full_queue_and_stop_are_told(tmp_path: Path, monkeypatch: pytest.Monkey
     for seq in range(1, QUEUE_LIMIT + 4):
         worker.put(announcement(seq).key, IMAGE, None)
     full = collected(worker, 2)
-    worker._hurry.set()
-    gate.set()
-    worker.close(LIMIT_S)
+    worker.close(0.05)
     rest = worker.collect()
+    gate.set()
 
     assert all("wait to be written" in one.error for one in full)
-    assert len(full) + len(rest) == QUEUE_LIMIT + 3
-    assert "the line was stopped" in {one.error for one in rest}
+    assert {one.error for one in rest} == {STOPPED}
+    assert len({one.key for one in full + rest}) == QUEUE_LIMIT + 3
+
+
+def test_no_exception_ends_the_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image too large for the memory is lost by name; the next one is written."""
+    store = EvidenceStore(tmp_path, 1_000_000)
+    write = store.write
+    calls: list[int] = []
+
+    def once_too_large(*args: Any) -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            raise MemoryError
+        return write(*args)
+
+    monkeypatch.setattr(store, "write", once_too_large)
+    worker = EvidenceWorker(store)
+    worker.put(announcement(1).key, IMAGE, None)
+    worker.put(announcement(2).key, IMAGE, None)
+
+    lost, written = collected(worker, 2)
+    worker.close(1.0)
+
+    assert "MemoryError" in lost.error
+    assert written.path is not None

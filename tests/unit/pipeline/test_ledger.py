@@ -141,14 +141,18 @@ def test_parts_and_events_have_rows(ledger: Ledger, path: Path) -> None:
 
 
 def test_missing_frames_are_found(ledger: Ledger) -> None:
-    """Numbers without a row, after the camera's first row and up to the count."""
+    """Numbers without a row, from where this ledger knows the camera up to its count."""
     with ledger.transaction():
-        for seq in (3, 4, 7):
+        begin = ledger.missing_frames("c1", 2, limit=9)
+        for seq in (4, 7):
             ledger.open_frame(announcement(seq))
 
-    assert ledger.missing_frames("c1", 9) == [5, 6, 8, 9]
-    assert ledger.missing_frames("c1", 4) == []
-    assert ledger.missing_frames("c2", 9) == []
+    with ledger.transaction():
+        assert begin == []
+        assert ledger.missing_frames("c1", 9, limit=9) == [3, 5, 6, 8, 9]
+        assert ledger.missing_frames("c1", 9, limit=2) == [3, 5]
+        assert ledger.missing_frames("c1", 3, limit=9) == [3]
+        assert ledger.missing_frames("c2", 9, limit=9) == []
 
 
 def test_revoked_pass_is_no_result(ledger: Ledger, path: Path) -> None:
