@@ -26,12 +26,14 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     .venv/bin/python -m pip install --quiet --upgrade pip
     .venv/bin/python -m pip install --progress-bar off --editable ".$EXTRA" >.venv/install.log 2>&1 &
     installer=$!
+    trap 'kill $installer 2>/dev/null; exit 130' INT TERM
     while kill -0 $installer 2>/dev/null; do
         sleep 5
         tail -n 1 .venv/install.log | cut -c 1-100 >&2
     done
     wait $installer ||
         { tail -n 15 .venv/install.log >&2; fail "pip failed; the whole log is .venv/install.log."; }
+    trap - INT TERM
     printf '%s\n' "$wanted" >"$stamp"
 fi
 

@@ -9,18 +9,20 @@ done, 1 failed at run time, 2 bad arguments or config.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import tempfile
 from dataclasses import asdict
+from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from edge.errors import LineError
+from pipeline.cli_batch import rescore_scores, score
+from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.config_file import load_config
 
 if TYPE_CHECKING:
@@ -34,25 +36,43 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 weights_app = typer.Typer(help="Show and fetch the weights of the backbones.")
+app.command()(score)
+app.command("rescore")(rescore_scores)
 app.add_typer(weights_app, name="weights")
+
+INTERRUPTED = 130
+"""As a shell says of a command that Ctrl-C ended."""
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the line.")]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
 AgainOption = Annotated[bool, typer.Option("--again", hidden=True)]
-JsonOption = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
-BackboneOption = Annotated[
-    str, typer.Option(help="Backbone by name; `musc-edge weights` lists them.")
-]
-ImageSizeOption = Annotated[
-    int | None,
-    typer.Option(help="Side in px, a multiple of the patch; the backbone's own if none."),
-]
-OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Never fetch weights; they must be in the cache.")
-]
-WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Weights file, instead of the cache.")
-]
+
+
+class VerdictChoice(str, Enum):
+    """The three results."""
+
+    PASS = "PASS"  # noqa: S105 - no password
+    FAIL = "FAIL"
+    NO_RESULT = "NO_RESULT"
+
+
+def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
+    if wanted:
+        typer.echo(version("musc-edge"))
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Inspect parts on a belt by mutual scoring: no training, no labels."""
 
 
 def main() -> None:
@@ -67,7 +87,9 @@ def main() -> None:
 @app.command()
 def demo(
     *,
-    frames: Annotated[int, typer.Option(min=1, max=2000, help="Parts to inspect.")] = 200,
+    frames: Annotated[
+        int, typer.Option(min=1, max=2000, help="Parts to inspect; the first 24 warm the line up.")
+    ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Which parts, in which order.")] = 0,
     synthetic: Annotated[
         bool, typer.Option("--synthetic", help="A synthetic belt instead of solar cells.")
@@ -79,23 +101,27 @@ def demo(
     from pipeline import demo as line_demo
     from pipeline.demo_run import run_demo
 
-    _log_to_stderr("ERROR", "demo")
+    log_to_stderr("ERROR", "demo")
     console = Console()
     folder = (keep or Path(tempfile.mkdtemp(prefix="musc-edge-demo-"))).resolve()
     prepare = line_demo.prepare_synthetic if synthetic else line_demo.prepare_cells
     summary = run_demo(console, prepare, folder, frames, seed)
     if json_line:
         typer.echo(json.dumps(asdict(summary)))
+    if summary.frames < frames:
+        raise typer.Exit(INTERRUPTED)
 
 
 @app.command()
 def run(config: ConfigOption = Path("config.toml")) -> None:
     """Run a line: cameras, scorer and gate under the supervisor."""
     from edge.stopping import StopFlag
+    from pipeline.ingest_stage import check_sources
     from pipeline.line_lock import line_lock
     from pipeline.supervisor import Supervisor, line_commands
 
     settings = _load(config, "supervisor")
+    check_sources(settings)
     stop = StopFlag()
     stop.install()
     with line_lock(settings.line.state_path):
@@ -155,78 +181,19 @@ def broker(
     serve(settings.mqtt.port, lambda: announce_ready(supervised=supervised), stop.is_set)
 
 
-@app.command()
-def score(
-    images: Annotated[Path, typer.Argument(help="Folder of images; sub-folders are entered.")],
-    out: Annotated[Path, typer.Option(help="Folder for scores.csv, heatmaps and maps.")],
-    *,
-    image_size: ImageSizeOption = None,
-    backbone: BackboneOption = "dinov2-vits14",
-    weights_file: WeightsOption = None,
-    offline: OfflineOption = False,
-    references: Annotated[
-        Path | None, typer.Option(help="Folder of good images that join the scoring.")
-    ] = None,
-    plus: Annotated[
-        bool, typer.Option("--plus", help="Only the references score (MuSc+).")
-    ] = False,
-    subsets: Annotated[
-        int, typer.Option(min=1, help="Parts that a large folder is scored in; saves memory.")
-    ] = 1,
-    maps: Annotated[bool, typer.Option("--maps", help="Write float32 maps as .npy.")] = False,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Draw heatmaps over the images.")
-    ] = False,
-    rejects_per_1000: Annotated[
-        float, typer.Option(min=0.01, max=499.0, help="Where the heatmaps' colour begins.")
-    ] = 20.0,
-    json_line: JsonOption = False,
-) -> None:
-    """Score a folder of images against each other, without training."""
-    from pipeline.backbones import BackboneChoice
-    from pipeline.batch_score import ScoreSettings
-    from pipeline.score_command import Outputs, run_score
-
-    if plus and references is None:
-        msg = "--plus needs --references: only they score"
-        raise typer.BadParameter(msg)
-    _log_to_stderr("WARNING", "score")
-    summary = run_score(
-        Console(),
-        ScoreSettings(images, out, references, plus, subsets),
-        BackboneChoice(backbone, image_size, weights_file, offline),
-        Outputs(maps, overlay, rejects_per_1000),
-    )
-    _print_summary(summary, as_json=json_line)
-
-
-@app.command("rescore")
-def rescore_scores(
-    table: Annotated[Path, typer.Argument(help="CSV with the columns path and score.")],
-    images: Annotated[Path, typer.Option(help="Folder that the paths count from.")],
-    out: Annotated[Path, typer.Option(help="CSV to write: path, score, rescored.")],
-    *,
-    image_size: ImageSizeOption = None,
-    backbone: BackboneOption = "dinov2-vits14",
-    weights_file: WeightsOption = None,
-    offline: OfflineOption = False,
-    json_line: JsonOption = False,
-) -> None:
-    """Smooth any method's image scores by RsCIN, over images that look alike."""
-    from pipeline.backbones import BackboneChoice
-    from pipeline.score_command import run_rescore
-
-    _log_to_stderr("WARNING", "rescore")
-    choice = BackboneChoice(backbone, image_size, weights_file, offline)
-    _print_summary(run_rescore(Console(), table, images, out, choice), as_json=json_line)
-
-
 @app.command("check-config")
 def check_config(path: Annotated[Path, typer.Argument(help="Config file.")]) -> None:
     """Validate a config file; each problem with key, value and limit."""
+    from edge.sources import SourceError
+    from pipeline.ingest_stage import check_sources
+
     settings = load_config(path)
     cameras = ", ".join(f"{camera.id} ({camera.kind})" for camera in settings.camera)
     typer.echo(f"{path}: good; cameras {cameras}; config hash {settings.digest}")
+    try:
+        check_sources(settings)
+    except SourceError as error:
+        typer.echo(f"note: {error}")
 
 
 @app.command()
@@ -257,7 +224,7 @@ def verdicts(
     config: ConfigOption = Path("config.toml"),
     *,
     ledger: Annotated[Path | None, typer.Option(help="Ledger file, instead of a config.")] = None,
-    verdict: Annotated[str | None, typer.Option(help="Only PASS, FAIL or NO_RESULT.")] = None,
+    verdict: Annotated[VerdictChoice | None, typer.Option(help="Only these results.")] = None,
     part: Annotated[str | None, typer.Option(help="Only this part id.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Latest frames to show.")] = 20,
     audit: Annotated[
@@ -268,6 +235,9 @@ def verdicts(
     """Show results from the ledger, the latest last."""
     from pipeline import queries
 
+    if audit and ledger is not None:
+        msg = "--audit needs --config, not --ledger: the counters are the line's"
+        raise typer.BadParameter(msg)
     path = ledger or load_config(config).ledger.path
     if audit:
         settings = load_config(config)
@@ -276,15 +246,12 @@ def verdicts(
         if not all(line["balanced"] for line in result):
             raise typer.Exit(1)
         return
-    rows = queries.latest(path, limit=limit, verdict=verdict, part=part)
+    rows = queries.latest(path, limit=limit, verdict=verdict.value if verdict else None, part=part)
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
         return
-    table = Table(*queries.SHOWN)
-    for row in rows:
-        table.add_row(*(queries.cell(row[column]) for column in queries.SHOWN))
-    Console().print(table)
+    print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
 
 
 @weights_app.callback(invoke_without_command=True)
@@ -303,25 +270,11 @@ def weights_fetch(name: Annotated[str, typer.Argument(help="Name from the list."
     """Fetch weights into the cache and verify them."""
     from pipeline.weights import resolve, weights_cache
 
-    _log_to_stderr("INFO", "weights")
+    log_to_stderr("INFO", "weights")
     typer.echo(str(resolve(name, cache=weights_cache(), replace_damaged=True)))
-
-
-def _print_summary(summary: dict[str, object], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(summary))
-        return
-    for name, value in summary.items():
-        typer.echo(f"{name:<10} {value}")
 
 
 def _load(path: Path, stage: str) -> Config:
     config = load_config(path)
-    _log_to_stderr(config.log.level, stage)
+    log_to_stderr(config.log.level, stage)
     return config
-
-
-def _log_to_stderr(level: str, stage: str) -> None:
-    logging.basicConfig(
-        level=level, format=f"%(asctime)s %(levelname)-7s {stage}: %(message)s", stream=sys.stderr
-    )

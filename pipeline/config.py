@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -133,8 +133,7 @@ class MuscSettings(Settings):
     offline: bool = False
     """Never fetch weights; they must be in the cache already."""
     image_size_px: int | None = Field(default=None, ge=32, le=1036)
-    """Side of the square that a frame is resized to, a multiple of the patch; without it the
-    backbone's own, 224 for the default."""
+    """Side of the square that a frame is resized to, a multiple of the patch; else 224 or 518."""
     stages: list[Annotated[int, Field(ge=0, le=23)]] = Field(default=[], max_length=24)
     """Blocks whose patch tokens are compared, from 0; empty takes the end of each quarter."""
     degrees: list[Annotated[int, Field(ge=1, le=9)]] = Field(
@@ -234,6 +233,13 @@ class MqttSettings(Settings):
     """Environment variable that holds the password."""
     heatmaps: Literal["off", "fail"] = "fail"
     """Which frames' heatmaps are published."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _embedded_speaks_3(cls, given: Any) -> Any:  # noqa: ANN401 - not validated yet
+        if isinstance(given, dict) and given.get("embedded") is True:
+            return {"protocol": "3.1.1"} | given
+        return given
 
     @model_validator(mode="after")
     def _embedded_is_local(self) -> Self:

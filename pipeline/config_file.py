@@ -92,6 +92,8 @@ def _line(path: Path, details: ErrorDetails) -> str:
         return f"{path}: {key}: unknown key; known here: {', '.join(_known_keys(details['loc']))}"
     if details["type"] == "missing":
         return f"{path}: {key}: missing"
+    if details["type"] == "list_type" and key == "camera":
+        return f"{path}: camera: one section for each camera, written [[camera]]"
     value = details["input"]
     shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
     return f"{path}: {key}{shown}: {details['msg'].removeprefix('Value error, ')}"

@@ -36,6 +36,7 @@ def run_demo(
         line = prepare(folder, frames, seed)
         licence = fetch_weights()
     print_subscribe_hint(console, line)
+    console.print("loading the model; the first 24 frames warm the line up and get no verdict")
     stop = StopFlag()
     stop.install()
     log_path = folder / LOG_FILE

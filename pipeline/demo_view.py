@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import queue
+import sys
 from collections import Counter, deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
@@ -120,6 +122,11 @@ class LiveView:
 def print_summary(console: Console, line: DemoLine, summary: Summary, licence: str) -> None:
     """Print what came of the run and where everything lies."""
     reasons = ", ".join(f"{why} {count}" for why, count in summary.no_result.items())
+    total = len(line.labels)
+    if summary.frames < total:
+        console.print(f"interrupted after {summary.frames} of {total} frames")
+    elif not summary.verdicts:
+        console.print("every frame went into warming up; more --frames give verdicts")
     rows = {
         "frames": f"{summary.frames} at {summary.frames_per_second:.2f} a second",
         "PASS / FAIL": " / ".join(str(summary.verdicts.get(v, 0)) for v in ("PASS", "FAIL")),
@@ -142,7 +149,7 @@ def print_summary(console: Console, line: DemoLine, summary: Summary, licence: s
 
 def print_subscribe_hint(console: Console, line: DemoLine, *, past: bool = False) -> None:
     """Say how any MQTT client can listen."""
-    again = f"Run it again with: musc-edge run --config {line.config}\n" if past else ""
+    again = f"Run it again with: {_command()} run --config {line.config}\n" if past else ""
     console.print(
         f"{again}Listen with any MQTT client{' while it runs' if past else ''}: "
         f"mosquitto_sub -h 127.0.0.1 -p {line.port} -t 'musc/v1/#' -v",
@@ -151,9 +158,19 @@ def print_subscribe_hint(console: Console, line: DemoLine, *, past: bool = False
     )
 
 
+def _command() -> str:
+    """Return how this installation's command is called from anywhere."""
+    beside = Path(sys.executable).with_name("musc-edge")
+    return str(beside) if beside.exists() else "musc-edge"
+
+
 def _words(message: dict[str, Any]) -> str:
-    scored = f" score {_number(message.get('score'))}" if "score" in message else ""
-    return f"{message['part']}: {message['verdict']} ({message['why']}){scored}"
+    words = f"{message['part']}: {message['verdict']} ({message['why']})"
+    if "score" in message:
+        words += f" score {_number(message['score'])}"
+    if "thr" in message:
+        words += f", threshold {_number(message['thr'])}"
+    return words
 
 
 def _number(value: float | None) -> str:

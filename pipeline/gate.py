@@ -46,11 +46,15 @@ class Gate:
         self._open: dict[FrameKey, _OpenFrame] = {}
         self._scorer_up = self._scorer_left = False
         self._scorer_lost_ns = -1
+        self._scorer_expected = False
+        """Set once a scorer was there, or should have been: a line that starts is no fault."""
         self._camera_states: dict[str, State] = {}
 
     @property
     def state(self) -> State:
         """What may be said: the worst camera's state; without a scorer STOPPED or FAULT."""
+        if not self._scorer_expected:
+            return "WARMING"
         if self._scorer_up:
             states = self._camera_states.values()
             return next((state for state in STATES_WORST_FIRST if state in states), "WARMING")
@@ -76,14 +80,19 @@ class Gate:
 
     def scorer_up(self) -> None:
         """Take note of a scorer that is ready for frames."""
+        self._scorer_expected = True
         if not self._scorer_up:
             self._scorer_up, self._scorer_left = True, False
             self._camera_states.clear()
 
     def scorer_lost(self, now: Moment) -> None:
         """Take note that the scorer is gone; what it held closes at its deadline."""
-        self._scorer_up = False
+        self._scorer_expected, self._scorer_up = True, False
         self._scorer_lost_ns = now.monotonic_ns
+
+    def scorer_is_due(self) -> None:
+        """Take note that there should have been a scorer by now."""
+        self._scorer_expected = True
 
     def scorer_left(self, now: Moment) -> None:
         """Take note of a scorer that stopped as it was asked to."""

@@ -37,8 +37,11 @@ log = logging.getLogger(__name__)
 
 GAP_FRAMES = 256
 """Frames of a gap that one pass closes: some milliseconds of work."""
+START_GRACE_NS = 60_000_000_000
+"""A scorer imports torch and reads its weights first."""
 SILENCE_NS = 3_000_000_000
 """A scorer says five times a second that it is there, unless one frame takes it longer."""
+WARNING_NS = 10_000_000_000
 HEATMAPS_HELD = 256
 """Inspections whose image has not come yet; each holds one small grid."""
 
@@ -81,10 +84,11 @@ class Intake:
         self._inspections = sockets.inspections
         self._scorers = sockets.scorers
         self._scorer_peers = 0
+        self._next_warning_ns = 0
         self._awaiting_image: OrderedDict[FrameKey, Inspection] = OrderedDict()
         self._begun: dict[str, Begins] = {}
         """The latest start of each camera; frames up to its count are closed, or being closed."""
-        self._heard_ns = clock.monotonic_ns()
+        self._heard_ns = self._started_ns = clock.monotonic_ns()
 
     def moment(self) -> Moment:
         """Return the time on both clocks."""
@@ -219,6 +223,7 @@ class Intake:
         result = self.gate.inspected(inspection, now)
         self.conclude(work, [result] if result else [], now)
         if result is None or result.why == "late":
+            self._warn_late(inspection, now)
             detail = {"boot": key.boot, "seq": key.seq, "score": inspection.score}
             self._ledger.add_event(work.moment.utc, "late_inspection", key.camera, detail)
         if inspection.evidence:
@@ -226,10 +231,23 @@ class Intake:
             while len(self._awaiting_image) > HEATMAPS_HELD:
                 self._awaiting_image.popitem(last=False)
 
+    def _warn_late(self, inspection: Inspection, now: Moment) -> None:
+        if now.monotonic_ns >= self._next_warning_ns:
+            self._next_warning_ns = now.monotonic_ns + WARNING_NS
+            log.warning(
+                "frames are late: scoring takes %.0f ms a frame here, part.deadline_ms is %d",
+                inspection.compute_ms,
+                self.gate.deadline_ns // 1_000_000,
+            )
+
     def _watch_scorers(self, work: Pass) -> None:
         self._scorer_peers, lost = self._scorers.update()
         silent = work.moment.monotonic_ns - self._heard_ns > self._silence_ns
-        if (lost or silent or self._scorer_peers == 0) and self.gate.has_scorer:
+        # A gate that has just started gives the first scorer time to load.
+        if not self.gate.has_scorer:
+            if work.moment.monotonic_ns - self._started_ns > START_GRACE_NS:
+                self.gate.scorer_is_due()
+        elif lost or silent or self._scorer_peers == 0:
             self.gate.scorer_lost(work.moment)
             self._ledger.add_event(work.moment.utc, "scorer_lost", None, {})
             log.warning("the scorer is gone")

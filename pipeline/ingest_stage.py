@@ -35,6 +35,17 @@ def open_source(camera: Camera) -> Source:
     return SyntheticSource(camera.seed, frames=camera.frames, defect_rate=camera.defect_rate)
 
 
+def check_sources(config: Config) -> None:
+    """Look at every image folder, before a line is started for it.
+
+    Raises:
+        SourceError: A folder is missing or has no image.
+    """
+    for camera in config.camera:
+        if isinstance(camera, FolderCamera):
+            open_source(camera).close()
+
+
 def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
     """Run one camera until its source is finished or it is told to stop.
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 SHOWN = (
     "camera", "seq", "part_id", "captured_at", "verdict", "reason", "score", "threshold",
-    "window_n", "latency_ms", "detail",
+    "window_n", "latency_ms",
 )  # fmt: skip
+"""What a table of results has; --json has everything."""
 
 
 class AuditLine(TypedDict):
@@ -79,17 +80,19 @@ def audit_text(lines: list[AuditLine]) -> str:
     """Return an audit as one sentence a camera."""
     return "\n".join(
         f"{line['camera']}: {line['counted']} counted = "
-        + " + ".join(f"{count} {kind}" for kind, count in line["results"].items())
+        + (" + ".join(f"{count} {kind}" for kind, count in line["results"].items()) or "nothing")
         + ("" if line["balanced"] else "  NOT BALANCED")
         for line in lines
     )
 
 
-def cell(value: object) -> str:
-    """Return a table cell: short numbers, nothing for NULL."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "" if value is None else str(value)
+def cell(column: str, value: object) -> str:
+    """Return a table cell: short numbers, the time without its date, nothing for NULL."""
+    if value is None:
+        return ""
+    if column == "captured_at":
+        return str(value)[11:23]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _counted_before(db: Database, camera: str) -> int:

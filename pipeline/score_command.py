@@ -71,7 +71,7 @@ def run_score(
         "skipped": len(scores.skipped),
         "scores": str(path),
         "heatmaps": str(settings.out / "heatmaps"),
-        "threshold": threshold,
+        "threshold": round(threshold, 4),
         "model": model,
         "seconds": round(time.perf_counter() - begin, 2),
     }

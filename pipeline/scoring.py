@@ -57,7 +57,7 @@ PRESENCE_NS = 200_000_000
 UNSENT_LIMIT = 64
 """Inspections that wait for a gate that is away; by then their deadlines are long past."""
 DRAIN_MS = 100
-DRAIN_LIMIT_NS = 1_200_000_000
+DRAIN_LIMIT_NS = 1_000_000_000
 """How long a stopping scorer finishes what it holds; the gate answers for the rest."""
 
 

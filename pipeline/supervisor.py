@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.05
 BACKOFF_FIRST_S = 0.5
 BACKOFF_LIMIT_S = 10.0
-STOP_LIMITS_S = {"ingest": 1.5, "scoring": 1.5, "gate": 1.7, "broker": 0.3}
+STOP_LIMITS_S = {"ingest": 1.4, "scoring": 1.4, "gate": 1.7, "broker": 0.5}
 """Until a stage is killed; together the 5 s that a line may take to stop."""
 
 

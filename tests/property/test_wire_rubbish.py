@@ -26,7 +26,7 @@ ANNOUNCEMENTS = st.builds(
     camera=st.from_regex(r"[A-Za-z0-9_-]{1,16}", fullmatch=True),
     boot=st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
     seq=st.integers(1, SEQ_LIMIT),
-    part_id=st.from_regex(r"[!-:<-~]{1,48}", fullmatch=True),
+    part_id=st.from_regex(r"[!#-:<-\[\]-~]{1,48}", fullmatch=True),
     captured_at=st.integers(0, 2**53).map(lambda us: EPOCH + timedelta(microseconds=us)),
     captured_ns=st.integers(0, 2**63 - 1),
     origin=st.text(st.characters(codec="utf-8"), max_size=256),

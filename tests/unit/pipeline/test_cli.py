@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,34 @@ def test_missing_ledger_is_exit_1(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.strip() == f"musc-edge: ledger {tmp_path / 'gone.db'}: no such file"
+
+
+def test_missing_folder_is_said_before_anything_starts(tmp_path: Path) -> None:
+    """The check notes a missing image folder, run refuses it at once."""
+    path = tmp_path / "line.toml"
+    path.write_text(
+        GOOD.replace('kind = "synthetic"', f'kind = "folder"\npath = "{tmp_path}/gone"')
+    )
+
+    noted, refused = musc_edge("check-config", str(path)), musc_edge("run", "--config", str(path))
+
+    assert (noted.returncode, refused.returncode) == (0, 1)
+    assert f"note: image folder {tmp_path}/gone" in noted.stdout
+    assert f"musc-edge: image folder {tmp_path}/gone" in refused.stderr
+    assert not (tmp_path / "ledger.db").exists()
+
+
+def test_verdict_filter_is_a_choice(tmp_path: Path) -> None:
+    """A result that does not exist is refused, not answered with nothing."""
+    done = musc_edge("verdicts", "--ledger", str(tmp_path / "l.db"), "--verdict", "REJECT")
+
+    assert done.returncode == 2
+    assert "NO_RESULT" in done.stderr
+
+
+def test_version_is_shown() -> None:
+    """--version prints the version alone."""
+    assert musc_edge("--version").stdout.strip() == version("musc-edge")
 
 
 def test_unknown_camera_is_exit_2(tmp_path: Path) -> None:

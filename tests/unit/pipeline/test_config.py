@@ -26,7 +26,7 @@ def write(tmp_path: Path, text: str) -> Path:
         ("[window]\nsise = 9\n", ["window.sise", "unknown key", "size_frames"]),
         ("[windows]\nsize_frames = 9\n", ["windows", "unknown key", "window"]),
         ("[window]\nsize_frames = 4\nmin_peers = 4\n", ["window", "min_peers = 4", "less than"]),
-        ("[musc]\nimage_size_px = 225\n", ["musc.image_size_px = 225", "multiple of 14"]),
+        ("[musc]\nimage_size_px = 225\n", ["image_size_px = 225", "multiple of 14"]),
         ("[musc]\ndegrees = [1, 2]\n", ["musc.degrees = [1, 2]", "odd"]),
         ("[musc]\nstages = [5, 2]\n", ["musc.stages = [5, 2]", "ascending"]),
         ("[judge]\nrejects_per_1000 = 700\n", ["judge.rejects_per_1000 = 700", "less than 500"]),
@@ -35,7 +35,8 @@ def write(tmp_path: Path, text: str) -> Path:
         ("[judge]\nrejects_per_1000 = 1e-14\n", ["judge.rejects_per_1000", "equal to 0.01"]),
         ("[window]\nsize_frames = 8\nmin_peers = 4\n", ["size_frames = 8", "at least 9"]),
         ("[part]\nviews = ['c1', 'c1']\n", ["part.views must differ: c1, c1"]),
-        ("[mqtt]\nembedded = true\n", ["mqtt", "3.1.1"]),
+        ("[mqtt]\nembedded = true\nprotocol = '5'\n", ["mqtt", "3.1.1"]),
+        ("[musc]\nbackbone = 'resnet'\n", ["musc.backbone = 'resnet'", "clip-vit-l-14-336"]),
         ("[part]\nviews = ['c7']\n", ["part.views names c7", "c1"]),
         (CAMERA, ["camera ids must differ: c1, c1"]),
         ("[mqtt]\nport = 'x'\n", ["mqtt.port = 'x'", "integer"]),
@@ -65,6 +66,21 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
     assert "camera.0.fps: unknown key; known here: id, interval_ms, kind, loop, path" in str(
         caught.value
     )
+
+
+def test_single_bracket_camera_is_explained(tmp_path: Path) -> None:
+    """[camera] instead of [[camera]] is answered with how it is written."""
+    path = write(tmp_path, CAMERA.replace("[[camera]]", "[camera]"))
+
+    with pytest.raises(ConfigError, match=r"written \[\[camera\]\]"):
+        load_config(path)
+
+
+def test_embedded_broker_needs_no_protocol(tmp_path: Path) -> None:
+    """The embedded broker speaks 3.1.1, and that need not be said."""
+    config = load_config(write(tmp_path, CAMERA + "[mqtt]\nembedded = true\n"))
+
+    assert config.mqtt.protocol == "3.1.1"
 
 
 def test_every_problem_has_its_line(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_nan_score_on_the_wire_cannot_pass(gate: Gate) -> None:
 
 
 def test_state_is_fault_without_scorer(gate: Gate) -> None:
-    """FAULT without a scorer, STOPPED after one that left, else what the last inspection said."""
+    """WARMING at the start, the scorer's word, FAULT without it, STOPPED after its farewell."""
     states = [gate.state]
     gate.announce(announcement(), moment(0))
     gate.inspected(inspection(), moment(1))
@@ -140,6 +140,16 @@ def test_state_is_fault_without_scorer(gate: Gate) -> None:
     states.append(gate.state)
 
     assert states == ["WARMING", "READY", "FAULT", "STOPPED"]
+
+
+def test_scorer_that_never_came_is_a_fault() -> None:
+    """A line that starts is WARMING; once a scorer is due and not there it is FAULT."""
+    gate = Gate(DEADLINE_MS)
+    before = gate.state
+
+    gate.scorer_is_due()
+
+    assert (before, gate.state) == ("WARMING", "FAULT")
 
 
 def test_worst_camera_is_the_state_of_the_line() -> None:
