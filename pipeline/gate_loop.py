@@ -207,26 +207,30 @@ class GateLoop:
     def _tell(self, work: Pass) -> None:
         for identity, ack in work.acknowledgements:
             try_send(self._notices, [identity, encode_note(ack)])
+        # A frame is judged late at the moment its part was: the two must not contradict each other.
+        told: dict[str, Moment] = {}
         for part in work.parts:
-            self._tell_part(part)
+            told[part.part_id] = self._intake.moment()
+            self._tell_part(part, told[part.part_id])
         for result in work.results:
-            self._tell_frame(result)
+            now = told.get(result.announcement.part_id) or self._intake.moment()
+            self._tell_frame(result, now)
             self._counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
         for one in work.stored:
             if one.heatmap is not None and self._config.mqtt.heatmaps == "fail":
                 self._publisher.heatmap(one.key, one.heatmap)
         self._publisher.state(self._gate.state)
 
-    def _tell_part(self, part: PartVerdict) -> None:
+    def _tell_part(self, part: PartVerdict, now: Moment) -> None:
         """Publish a part verdict; a PASS whose deadline has passed by now as NO_RESULT."""
-        late = part_too_late(part, self._config.part.deadline_ms, self._intake.moment())
+        late = part_too_late(part, self._config.part.deadline_ms, now)
         if late is not None:
             self._unheard_parts.append(late)
         self._publisher.part(late or part)
 
-    def _tell_frame(self, result: FrameResult) -> None:
+    def _tell_frame(self, result: FrameResult, now: Moment) -> None:
         """Publish a frame result, as :meth:`_tell_part`."""
-        late = too_late(result, self._config.part.deadline_ms, self._intake.moment())
+        late = too_late(result, self._config.part.deadline_ms, now)
         if late is not None:
             self._unheard_frames.append(late)
         self._publisher.frame(late or result)
