@@ -28,7 +28,6 @@ class ScoreView:
         self._reading = self._progress.add_task("images", total=images)
         self._scoring = self._progress.add_task("scoring", total=None)
         self._subsets = subsets
-        self.skipped_count = 0
 
     def __enter__(self) -> ScoreView:
         """Show the bars."""
@@ -61,7 +60,6 @@ class ScoreView:
 
     def skipped(self, faults: Mapping[str, str]) -> None:
         """Name the files that could not be read."""
-        self.skipped_count += len(faults)
         for name, fault in faults.items():
             self._say(f"skipped {name}: {fault}")
 
