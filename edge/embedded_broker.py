@@ -55,3 +55,6 @@ async def _serve(port: int, ready: Callable[[], None], stop: Callable[[], bool])
     while not stop():
         await asyncio.sleep(POLL_S)
     await broker.shutdown()
+    # amqtt does not wait for its streams to close; a loop that ends first leaves them to the
+    # garbage collector, which complains.
+    await asyncio.sleep(POLL_S)
