@@ -57,6 +57,8 @@ class _Stream:
     """On-arrival score and image feature of the last scored frames, for RsCIN."""
     layout: tuple[tuple[int, ...], str, int] | None = None
     """Shape, pixel format and bit depth of this camera's frames."""
+    ready: bool = False
+    """Whether the last scored frame had enough peers and a threshold."""
 
 
 class _Scores(NamedTuple):
@@ -207,6 +209,7 @@ class Inspector:
             "patch_scores": scores.patches,
         }
         missing = self._config.window.min_peers - scores.peers
+        stream.ready = missing <= 0 and threshold is not None
         if missing > 0:
             return self._inspection(frame, "warming", f"{missing} more peers needed", known)
         if threshold is None:
@@ -216,7 +219,6 @@ class Inspector:
         failed = deciding >= threshold
         keep = self._config.evidence.keep
         known |= {
-            "state": "READY",
             "verdict": "FAIL" if failed else "PASS",
             "map_level": level,
             "box": strongest_box(scores.patches, level, affine) if failed else None,
@@ -225,15 +227,14 @@ class Inspector:
         return self._inspection(frame, "score", "", known)
 
     def _inspection(self, frame: Frame, why: Why, detail: str, known: dict[str, Any]) -> Inspection:
-        """Return a checked inspection: NO_RESULT and WARMING unless ``known`` says more."""
-        state = "READY" if self._stream(frame).judge.threshold() is not None else "WARMING"
+        """Return a checked inspection: NO_RESULT unless ``known`` says more."""
         return Inspection.model_validate(
             {
                 "announcement": frame.announcement,
                 "verdict": "NO_RESULT",
                 "why": why,
                 "detail": detail,
-                "state": "WARMING" if why == "warming" else state,
+                "state": "READY" if self._stream(frame).ready else "WARMING",
                 "window_size": self._config.window.size_frames,
                 "recipe": self._config.line.recipe,
                 "model": self._model,

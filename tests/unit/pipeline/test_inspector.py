@@ -78,6 +78,18 @@ def test_score_is_batch_musc_on_the_window() -> None:
     np.testing.assert_allclose(seen.patch_scores.ravel(), twin.numpy(), atol=1e-4)
 
 
+def test_given_threshold_does_not_make_an_empty_window_ready() -> None:
+    """A frame that is refused before the window has its peers leaves the line WARMING."""
+    judge = {"method": "fixed", "fixed_threshold": 0.5}
+    settings = config(window=WINDOW, judge=judge)
+    box = Inspector(settings, FakeBackbone(), "a89d1abb", timer=lambda: 0.0)
+    box.inspect(frame(1, part(1)))
+
+    seen = box.inspect(frame(2, np.zeros((28, 27), np.uint8)))
+
+    assert (seen.why, seen.state) == ("corrupt", "WARMING")
+
+
 def test_same_frames_same_inspections() -> None:
     """Two inspectors that see the same frames say the same, bit by bit."""
     pictures = [part(seq, defect=seq % 7 == 6) for seq in range(30)]
