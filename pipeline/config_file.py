@@ -7,16 +7,18 @@ folder of the config file, so a line can be started from anywhere.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from edge.errors import LineError
-from pipeline.config import Camera, Config, FolderCamera, Settings
+from pipeline.config import Config
+from pipeline.config_alarm import Alarm
+from pipeline.config_camera import Camera, FolderCamera
+from pipeline.config_settings import Settings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pydantic_core import ErrorDetails
 
 if sys.version_info >= (3, 11):
@@ -25,6 +27,8 @@ else:
     import tomli as tomllib
 
 Section = TypeVar("Section", bound=Settings)
+UNIONS: dict[str, object] = {"camera": Camera, "alarm": Alarm}
+"""Sections that come several times, each of one of several kinds."""
 
 
 class ConfigError(LineError):
@@ -62,20 +66,15 @@ def _absolute(config: Config, folder: Path) -> Config:
         else camera
         for camera in config.camera
     ]
-    weights = config.musc.weights
-    return config.model_copy(
-        update={
-            "line": _moved(config.line, "state_path", folder),
-            "ledger": _moved(config.ledger, "path", folder),
-            "evidence": _moved(config.evidence, "path", folder),
-            "musc": config.musc if weights is None else _moved(config.musc, "weights", folder),
-            "camera": cameras,
-        }
-    )
+    sections = ("line", "transport", "musc", "mqtt", "ledger", "evidence")
+    moved = {name: _moved(getattr(config, name), folder) for name in sections}
+    return config.model_copy(update={**moved, "camera": cameras})
 
 
-def _moved(section: Section, key: str, folder: Path) -> Section:
-    return section.model_copy(update={key: folder / getattr(section, key)})
+def _moved(section: Section, folder: Path) -> Section:
+    """Return a section whose paths count from the config file's folder."""
+    paths = {key: value for key, value in section if isinstance(value, Path)}
+    return section.model_copy(update={key: folder / path for key, path in paths.items()})
 
 
 def _lines(path: Path, error: ValidationError) -> list[str]:
@@ -85,7 +84,7 @@ def _lines(path: Path, error: ValidationError) -> list[str]:
 
 
 def _line(path: Path, details: ErrorDetails) -> str:
-    kinds = {"folder", "synthetic"}
+    kinds = {kind for union in UNIONS.values() for kind in _kinds(union)}
     where = [str(step) for step in details["loc"] if step not in kinds]
     key = ".".join(where) or "config"
     if details["type"] == "extra_forbidden":
@@ -99,14 +98,18 @@ def _line(path: Path, details: ErrorDetails) -> str:
     return f"{path}: {key}{shown}: {details['msg'].removeprefix('Value error, ')}"
 
 
+def _kinds(union: object) -> dict[str, type[Settings]]:
+    """Return the sections of a union by the ``kind`` that they have."""
+    models: tuple[Any, ...] = get_args(get_args(union)[0])
+    return {model.model_fields["kind"].annotation.__args__[0]: model for model in models}
+
+
 def _known_keys(where: tuple[int | str, ...]) -> list[str]:
     """Return the keys of the section that an error's location points into."""
-    if where[0] == "camera":
-        kinds: tuple[Any, ...] = get_args(get_args(Camera)[0])
-        chosen = [
-            k for k in kinds if where[2:3] == (k.model_fields["kind"].annotation.__args__[0],)
-        ]
-        return sorted({key for kind in chosen or kinds for key in kind.model_fields})
+    if where[0] in UNIONS:
+        kinds = _kinds(UNIONS[str(where[0])])
+        chosen = [model for kind, model in kinds.items() if where[2:3] == (kind,)]
+        return sorted({key for model in chosen or kinds.values() for key in model.model_fields})
     if len(where) == 1:
         return list(Config.model_fields)
     section: Any = Config.model_fields[str(where[0])].annotation

@@ -12,13 +12,14 @@ from edge.ingest import DurableCounter, Ingest, IngestSettings
 from edge.sources.folder import FolderSource
 from edge.sources.synthetic import SyntheticSource
 from edge.stopping import announce_ready, stage_stop_flag
-from pipeline.config import FolderCamera
+from pipeline.config_camera import FolderCamera
 from pipeline.config_file import ConfigError
 
 if TYPE_CHECKING:
     from edge.sockets import Context
     from edge.sources import Source
-    from pipeline.config import Camera, Config
+    from pipeline.config import Config
+    from pipeline.config_camera import Camera
 
 DRAIN_DEADLINES = 2
 """A finished source waits this many part deadlines for frames that are still out."""

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.config import CALIBRATION_PEERS
+from pipeline.config_method import CALIBRATION_PEERS
 
 if TYPE_CHECKING:
-    from pipeline.config import JudgeSettings
+    from pipeline.config_method import JudgeSettings
 
 MAD_TO_SIGMA = 1.4826
 LEAST_SIGMA = 0.01

@@ -25,7 +25,7 @@ from pipeline.results import (
 if TYPE_CHECKING:
     from edge.contract import State
     from edge.frame import FrameKey
-    from pipeline.config import MqttSettings
+    from pipeline.config_plant import MqttSettings
 
 CONFIRM_POLL_S = 0.01
 

@@ -10,7 +10,8 @@ from typer.main import get_command
 
 from musc.architectures import ARCHITECTURES
 from pipeline.cli import app
-from pipeline.config import Camera, Config
+from pipeline.config import Config
+from pipeline.config_file import UNIONS
 from pipeline.weights_registry import REGISTRY
 
 ROOT = Path(__file__).parents[2]
@@ -52,10 +53,10 @@ def config_table() -> str:
     """Return each config key with its default and meaning."""
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for name, field in Config.model_fields.items():
-        if name == "camera":
-            for kind in get_args(get_args(Camera)[0]):
+        if name in UNIONS:
+            for kind in get_args(get_args(UNIONS[name])[0]):
                 label = kind.model_fields["kind"].annotation.__args__[0]
-                lines += _rows(f"camera ({label})", kind, skip={"kind"})
+                lines += _rows(f"{name} ({label})", kind, skip={"kind"})
         else:
             lines += _rows(name, field.annotation, skip=set())
     return "\n".join(lines) + "\n"

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.config import JudgeSettings
+from pipeline.config_method import JudgeSettings
 from pipeline.judge import FixedThreshold, RobustZ, make_judge
 
 

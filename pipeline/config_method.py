@@ -1,0 +1,126 @@
+"""Sections ``[window]``, ``[musc]`` and ``[judge]``: how frames are scored and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config_settings import Settings
+from pipeline.weights_registry import REGISTRY
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+CALIBRATION_PEERS = 8
+"""Below 8 peers a score depends on how many there are: ln(score) rises by up to 0.3."""
+
+
+class WindowSettings(Settings):
+    """How many frames are scored together."""
+
+    size_frames: int = Field(default=32, ge=2, le=512)
+    """Frames in a window; each is scored against the others."""
+    min_peers: int = Field(default=8, ge=1, le=511)
+    """Fewer peers than this give NO_RESULT `warming`."""
+
+    @model_validator(mode="after")
+    def _peers_fit(self) -> Self:
+        if self.min_peers >= self.size_frames:
+            msg = (
+                f"min_peers = {self.min_peers}: must be less than size_frames = {self.size_frames}"
+            )
+            raise ValueError(msg)
+        return self
+
+
+class MuscSettings(Settings):
+    """The method: backbone and mutual scoring."""
+
+    backbone: str = "dinov2-vits14"
+    """Vision transformer; `musc-edge weights` lists what there is."""
+    weights: Path | None = None
+    """A weights file to use instead of the cache: safetensors, or a checkpoint of the authors."""
+    offline: bool = False
+    """Never fetch weights; they must be in the cache already."""
+    image_size_px: int | None = Field(default=None, ge=32, le=1036)
+    """Side of the square that a frame is resized to, a multiple of the patch; else 224 or 518."""
+    stages: list[Annotated[int, Field(ge=0, le=23)]] = Field(default=[], max_length=24)
+    """Blocks whose patch tokens are compared, from 0; empty takes the end of each quarter."""
+    degrees: list[Annotated[int, Field(ge=1, le=9)]] = Field(
+        default=[1, 3, 5], min_length=1, max_length=5
+    )
+    """Neighbourhoods, in patches, that tokens are averaged over; odd numbers."""
+    keep_lowest: float = Field(default=0.3, gt=0, le=1)
+    """Share of the peers, the most similar ones, whose distances count."""
+    neighbours: list[Annotated[int, Field(ge=1, le=512)]] = Field(
+        default=[1, 2, 3], min_length=1, max_length=8
+    )
+    """RsCIN's neighbourhood sizes, the frame itself included."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the scorer computes; auto takes CUDA where there is one."""
+    precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Arithmetic of the backbone; auto is float16 on CUDA and float32 on a CPU."""
+
+    @field_validator("backbone")
+    @classmethod
+    def _backbone_is_known(cls, name: str) -> str:
+        if name not in REGISTRY:
+            msg = f"no such backbone; there are {', '.join(REGISTRY)}"
+            raise ValueError(msg)
+        return name
+
+    @model_validator(mode="after")
+    def _patches_fit(self) -> Self:
+        patch = REGISTRY[self.backbone].patch_px
+        if self.image_size_px is not None and self.image_size_px % patch:
+            msg = (
+                f"image_size_px = {self.image_size_px}: must be a multiple of {patch}, "
+                f"the patch of {self.backbone}"
+            )
+            raise ValueError(msg)
+        return self
+
+    @field_validator("degrees")
+    @classmethod
+    def _degrees_are_odd(cls, degrees: list[int]) -> list[int]:
+        if any(degree % 2 == 0 for degree in degrees):
+            msg = "each degree must be odd, so that a neighbourhood has a centre"
+            raise ValueError(msg)
+        return degrees
+
+    @field_validator("stages", "degrees")
+    @classmethod
+    def _ascending(cls, numbers: list[int]) -> list[int]:
+        if numbers != sorted(set(numbers)):
+            msg = "must be ascending, without repeats"
+            raise ValueError(msg)
+        return numbers
+
+
+class JudgeSettings(Settings):
+    """From a score to PASS or FAIL."""
+
+    score: Literal["raw", "rescored"] = "raw"
+    """Which score decides: mutual scoring as it is, or smoothed by RsCIN."""
+    method: Literal["robust_z", "fixed"] = "robust_z"
+    """A threshold from the line's own scores, or one that is given."""
+    rejects_per_1000: float = Field(default=20.0, ge=0.01, lt=500)
+    """Parts in a thousand that may be rejected; the robust z follows from it."""
+    min_scores: int = Field(default=16, ge=8, le=10_000)
+    """Scores that robust_z must have seen before it decides anything."""
+    history_scores: int = Field(default=500, ge=8, le=100_000)
+    """Latest scores that robust_z looks at."""
+    fixed_threshold: float | None = Field(default=None, gt=0, le=2)
+    """The threshold of method "fixed"; scores are distances of unit vectors, at most 2."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.method == "fixed" and self.fixed_threshold is None:
+            msg = 'fixed_threshold is missing; method = "fixed" needs it'
+            raise ValueError(msg)
+        if self.min_scores > self.history_scores:
+            msg = f"min_scores = {self.min_scores}: at most history_scores = {self.history_scores}"
+            raise ValueError(msg)
+        return self
