@@ -1,12 +1,15 @@
-"""The public MQTT contract, version 1: topics, payloads, JSON Schema.
+"""The public MQTT contract, version 1: topics and what the box says on them.
 
 This is what a controls engineer programs against. Every JSON payload is flat
-and at most 512 bytes; ``deploy/schema/`` ships the schemas that the models
-here generate, and a test holds the two together.
+and at most 512 bytes. What the box is told is in :mod:`edge.commands`;
+``deploy/contract/`` ships the documents that both generate, and a test holds
+the two together.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,6 +24,7 @@ from edge.frame import (
     PartId,
     RecipeId,
 )
+from edge.frame import CameraState as CameraState  # noqa: PLC0414 - payload of camera/{id}/status
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 MESSAGE_LIMIT_BYTES = 512
 NUMBER_LIMIT = 99_999.0
 """Distances of unit vectors end at 2; a larger score or threshold is shown as this."""
+NUMBER_FLOOR = 1e-99
+"""Nearer to zero is shown as this, of either sign: a third digit in the exponents of
+score, threshold and p would take the longest ``history`` message over its limit."""
 LATENCY_LIMIT_MS = 99_999_999
 """A day and a bit; what an outage left open for longer is shown as this."""
 WINDOW_LIMIT_FRAMES = 9_999
@@ -40,12 +47,16 @@ Why = Literal[
     "missing_view", "overload", "scorer_down", "gate_restart", "not_finite", "regime_change",
     "disabled",
 ]  # fmt: skip
+AlarmState = Literal["NORMAL", "ACTIVE_UNACK", "ACTIVE_ACK", "RTN_UNACK", "SHELVED"]
+"""Payload of ``alarm/{name}``, plain ASCII; the states of ISA-18.2."""
 CODES: dict[Verdict, Literal[0, 1, 2]] = {"NO_RESULT": 0, "PASS": 1, "FAIL": 2}
 
 
 def _shortened(number: float) -> float:
-    shown = max(-NUMBER_LIMIT, min(NUMBER_LIMIT, number))
-    return float(f"{shown:.6g}")
+    if number == 0.0:
+        return 0.0
+    size = max(NUMBER_FLOOR, min(NUMBER_LIMIT, abs(number)))
+    return float(f"{math.copysign(size, number):.6g}")
 
 
 def _capped(latency_ms: int) -> int:
@@ -63,6 +74,8 @@ Timestamp = Annotated[
 """ISO-8601, UTC, microseconds."""
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{4,8}$")]
 Segment = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
+AlarmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+"""Name of an alarm: a topic segment, at most 32 characters."""
 
 
 class _Payload(BaseModel):
@@ -152,6 +165,18 @@ class PartMessage(_Result):
     """The camera that decided."""
 
 
+class HistoryMessage(VerdictMessage):
+    """Topic ``history``: a frame result that an outage kept back; never wired to a gate."""
+
+    late: Literal[True] = True
+
+
+class PartHistoryMessage(PartMessage):
+    """Topic ``history/part``: a part verdict that an outage kept back; never wired to a gate."""
+
+    late: Literal[True] = True
+
+
 class StatusMessage(_Payload):
     """Topic ``status``, retained; as last will with state OFFLINE."""
 
@@ -183,10 +208,51 @@ class Topics:
         """Return the topic of one frame's heatmap."""
         return self.under(f"heatmap/{camera}/{boot}/{seq}")
 
+    def camera(self, camera: str) -> str:
+        """Return the topic of one camera's state."""
+        return self.under(f"camera/{camera}/status")
+
+    def alarm(self, name: str) -> str:
+        """Return the topic of one alarm's state."""
+        return self.under(f"alarm/{name}")
+
+    def command(self, verb: str) -> str:
+        """Return the topic that the box is told ``verb`` on."""
+        return self.under(f"cmd/{verb}")
+
+    def verb(self, topic: str) -> str | None:
+        """Return the verb of a command topic; None for any other, ``cmd/result`` among them.
+
+        A subscription to ``cmd/+`` also brings the box its own results, which
+        must not be answered again.
+        """
+        begin = self.command("")
+        verb = topic[len(begin) :]
+        if not topic.startswith(begin) or "/" in verb or verb in {"", "result"}:
+            return None
+        return verb
+
 
 def plc_line(boot: str, part_seq: int, part: str, verdict: Verdict) -> bytes:
     """Return the ``plc`` payload, ASCII ``boot;part_seq;part;code``."""
     return f"{boot};{part_seq};{part};{CODES[verdict]}".encode("ascii")
+
+
+def late_payload(payload: bytes) -> bytes:
+    """Return what ``history`` or ``history/part`` says of a kept ``verdict`` or ``part`` payload.
+
+    It is the same message with ``late``, within the same limit; ``img`` is left
+    out where the message would be over it.
+
+    Raises:
+        ValueError: Not the payload of a frame result or a part verdict.
+    """
+    fields = json.loads(payload)
+    if not isinstance(fields, dict):
+        msg = f"not a result: {payload[:40]!r}"
+        raise ValueError(msg)  # noqa: TRY004 - the payload's value is wrong, not the caller's type
+    kind = PartHistoryMessage if "part_seq" in fields else HistoryMessage
+    return kind.model_validate(fields).payload()
 
 
 def schemas() -> dict[str, dict[str, Any]]:

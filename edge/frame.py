@@ -28,6 +28,9 @@ and backslash, which JSON writes as two."""
 RecipeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,24}$")]
 """Name of a product set-up, at most 24 characters."""
 
+CameraState = Literal["ONLINE", "LOST", "STALE", "NO_TRIGGER"]
+"""A camera that is away, repeats itself or is not triggered is not 'no parts'."""
+
 PixelFormat = Literal["mono", "bgr", "rgb"]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 

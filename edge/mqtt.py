@@ -9,65 +9,38 @@ confirmed when a connection ended is counted as unsent.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
-import struct
+import random
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+import time
+from typing import TYPE_CHECKING
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-
-from edge.errors import LineError
+from edge.mqtt_client import BrokerError, BrokerSettings, Protocol, TlsFiles, Will, tls_context
+from edge.mqtt_connection import Connection, Hooks, Incoming
+from edge.mqtt_queue import Link, LiveQueue, Message, Outcome
+from edge.mqtt_retry import RetryDelays
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paho.mqtt.properties import Properties
-    from paho.mqtt.reasoncodes import ReasonCode
+__all__ = [
+    "BrokerError",
+    "BrokerSession",
+    "BrokerSettings",
+    "Incoming",
+    "Outcome",
+    "Protocol",
+    "TlsFiles",
+    "Will",
+]
 
 log = logging.getLogger(__name__)
 
-Protocol = Literal["5", "3.1.1"]
-
-QUEUE_LIMIT = 10_000
-"""Messages that may wait for a confirmation; 10,000 verdicts are about 5 MB."""
-IN_FLIGHT: dict[Protocol, int] = {"3.1.1": 1_000, "5": 20}
-"""Of these, how many may be on their way. In MQTT 5 the broker sets the limit,
-and more would be a protocol error; mosquitto's is 20, smaller ones are learned."""
-KEEPALIVE_S = 5
-FIRST_RETRY_S = 1.0
-LAST_RETRY_S = 10.0
-LOOP_S = 1.0
+FIRST_RETRY_S = 0.25
 GOODBYE_S = 0.7
-"""At close: for what is queued and the goodbye, before the connection is cut."""
+"""At close: for what is on the way and the goodbye, before the connection is cut."""
 CUT_S = 0.3
-
-
-class BrokerError(LineError):
-    """The broker cannot be reached or refuses; the message names host and port."""
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerSettings:
-    """Where the broker is and who we are to it."""
-
-    host: str
-    port: int
-    protocol: Protocol
-    client_id: str
-    username: str | None = None
-    password: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker says in our name, retained, when we are gone."""
-
-    topic: str
-    payload: bytes
+LIMIT_BYTES = 65_536
 
 
 class BrokerSession:
@@ -82,43 +55,78 @@ class BrokerSession:
         settings: BrokerSettings,
         will: Will | None = None,
         on_connect: Callable[[BrokerSession], None] | None = None,
+        *,
+        wakeup: Callable[[], None] | None = None,
+        limit_bytes: int = LIMIT_BYTES,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         """Prepare the session; nothing is connected yet.
 
-        ``on_connect`` runs after every (re)connect, in the session's thread; it
-        publishes the retained topics again, the status last.
+        Args:
+            settings: Where the broker is and who we are.
+            will: What the broker says when we are gone.
+            on_connect: Runs after every (re)connect, in the session's thread; it
+                publishes the retained topics again, the status last.
+            wakeup: Runs, in any thread, when there are outcomes or a message has
+                come; it must neither block nor raise.
+            limit_bytes: Largest payload that is taken in. A larger packet is not
+                sent by an MQTT 5 broker; of others, only the size is handed on.
+            clock_ns: Monotonic clock of ``until_ns`` and of the retries.
+            chance: Returns 0 to 1, for the jitter of the retries.
+
+        Raises:
+            BrokerError: A TLS file cannot be used; the message names it.
         """
-        self.confirmed = 0
-        """Messages that the broker has confirmed (QoS 1) or that have left (QoS 0)."""
-        self.unsent = 0
-        """Messages that were refused here or there, or lost with their connection."""
-        self.on_message: Callable[[str, bytes], None] | None = None
+        if settings.tls is not None:
+            tls_context(settings.tls)
+        self.on_message: Callable[[Incoming], None] | None = None
         self._settings = settings
         self._will = will
         self._on_connect = on_connect
+        self._wakeup = wakeup
+        self._limit_bytes = limit_bytes
+        self._clock_ns = clock_ns
+        self._chance = chance
         self._where = f"MQTT broker {settings.host}:{settings.port}"
+        self._queue = LiveQueue(clock_ns, wakeup)
         self._closing = threading.Event()
         self._answered = threading.Event()
-        self._fault = self._refusal = ""
-        # Held for a few assignments only, never around a call of paho: paho calls
-        # ``_published`` under its own lock for outgoing messages.
+        self._greeted = False
+        self._fault = "not connected yet"
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._subscriptions: dict[str, int] = {}
-        self._client: paho.Client | None = None
-        self._live: paho.Client | None = None
-        self._pending = 0
-        self._in_flight = IN_FLIGHT[settings.protocol]
+        self._connection: Connection | None = None
 
     @property
     def connected(self) -> bool:
         """Tell whether the broker is there at the moment."""
-        return self._live is not None
+        return self._queue.link is not None
+
+    @property
+    def fault(self) -> str:
+        """Why the broker is not there; empty while it is."""
+        return "" if self.connected else self._fault
+
+    @property
+    def confirmed(self) -> int:
+        """Messages that the broker has confirmed (QoS 1) or that have left (QoS 0)."""
+        return self._queue.confirmed
+
+    @property
+    def unsent(self) -> int:
+        """Messages that were refused here or there, ran out of time, or lost their connection."""
+        return self._queue.unsent
 
     @property
     def unconfirmed(self) -> int:
         """Messages of this connection that are not confirmed (QoS 1) or have not left (QoS 0)."""
-        return self._pending
+        return self._queue.unconfirmed
+
+    def outcomes(self) -> list[Outcome]:
+        """Return what became of messages with receipts since the last call; from any thread."""
+        return self._queue.outcomes()
 
     def start(self) -> None:
         """Connect in the background, and again whenever the connection is lost."""
@@ -126,7 +134,8 @@ class BrokerSession:
             return
         self._closing = threading.Event()
         self._answered.clear()
-        self._fault = ""
+        self._greeted = False
+        self._fault = "not connected yet"
         name = f"mqtt-{self._settings.client_id}"
         work = (self._closing,)
         self._thread = threading.Thread(None, self._keep_connected, name, work, daemon=True)
@@ -140,210 +149,143 @@ class BrokerSession:
         """
         self.start()
         answered = self._answered.wait(limit_s)
-        if self.connected or (answered and not self._fault):
+        if self._greeted or self.connected:
             return
         msg = f"{self._where} {self._fault if answered else 'does not answer'}"
         self.close()
         raise BrokerError(msg)
 
-    def subscribe(self, topic: str, qos: int = 1) -> None:
-        """Subscribe, now and after every reconnect; ``on_message`` runs in the session's thread."""
+    def subscribe(self, topic: str, qos: int = 0) -> None:
+        """Subscribe, now and after every reconnect; ``on_message`` runs in the session's thread.
+
+        QoS 0 loses what comes while we are away, and so does QoS 1 with a clean
+        session. With QoS 1 in MQTT 5, mosquitto (2.0.11) does not send what is
+        larger than ``limit_bytes`` but waits for its confirmation all the same:
+        after 20 such messages nothing comes any more.
+        """
         with self._lock:
             self._subscriptions[topic] = qos
-            client = self._live
-        if client is not None:
-            client.subscribe(topic, qos)
+            connection = self._connection if self.connected else None
+        if connection is not None:
+            connection.subscribe(topic, qos)
 
-    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> bool:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool = False,
+        until_ns: int | None = None,
+        receipt: int | None = None,
+    ) -> bool:
         """Hand a message to the broker; False, and counted, where that is not possible.
 
         Nothing is kept for a broker that is away: a verdict that arrives after
         its deadline is worse than none, and the ledger has it. The same goes
         for a broker that is ``QUEUE_LIMIT`` confirmations behind.
 
+        Args:
+            topic: 1 to 65,535 bytes, without wildcards.
+            payload: What is sent.
+            qos: 0 or 1.
+            retain: The broker keeps it for later subscribers.
+            until_ns: Where its turn comes later than this, it is not sent.
+            receipt: Where it is given and the message is accepted,
+                :meth:`outcomes` returns it once, with what became of it.
+
         Raises:
             ValueError: The topic or the QoS is not one that can be published with.
         """
-        with self._lock:
-            client = self._live
-            if client is None or self._pending >= QUEUE_LIMIT:
-                self.unsent += 1
-                return False
-            self._pending += 1
-        taken = False
-        try:
-            taken = client.publish(topic, payload, qos, retain).rc == paho.MQTT_ERR_SUCCESS
-        finally:
-            if not taken:
-                self._settle(client, confirmed=False)
-        return taken
+        return self._queue.put(Message(topic, payload, qos, retain, until_ns, receipt))
 
     def close(self) -> None:
         """Disconnect cleanly, so that the last will is not sent; not from a callback.
 
-        A broker that does not take the goodbye within ``GOODBYE_S`` is cut off.
+        What waits is unsent. A broker that does not take what is on the way and
+        the goodbye within ``GOODBYE_S`` is cut off.
         """
         self._closing.set()
         with self._lock:
             thread, self._thread = self._thread, None
-            client, self._client = self._client, None
+            connection, self._connection = self._connection, None
         if thread is None:
             return
-        if client is not None:
-            client.disconnect()
+        if connection is not None:
+            if connection.link is not None:
+                self._queue.drop_waiting(connection.link)
+            connection.leave()
         thread.join(GOODBYE_S)
-        if client is not None:
+        if connection is not None:
             if thread.is_alive():
-                _cut(client.socket())
+                connection.cut()
                 thread.join(CUT_S)
-            self._ended(client)
+            self._ended(connection)
+        self._fault = "closed"
 
     def _keep_connected(self, closing: threading.Event) -> None:
         """Make one connection after the other; the session's thread."""
-        delay_s, told = FIRST_RETRY_S, ""
+        delays, told = RetryDelays(FIRST_RETRY_S, self._chance), ""
         while True:
+            began_ns = self._clock_ns()
             if self._hold_connection(closing):
-                delay_s, told = FIRST_RETRY_S, ""
-            if closing.wait(delay_s):
+                delays.connection_ended(began_ns, self._clock_ns())
+                told = ""
+            if closing.wait(delays.next_s(self._clock_ns())):
                 return
-            delay_s = min(2 * delay_s, LAST_RETRY_S)
             if self._fault != told:
                 told = self._fault
                 log.warning("%s %s; trying again", self._where, told)
 
     def _hold_connection(self, closing: threading.Event) -> bool:
         """Connect and stay until the end; True where the broker had accepted us."""
-        client = self._new_client()
+        hooks = Hooks(self._begin, self._queue.settle, self._received)
+        try:
+            connection = Connection(self._settings, self._will, self._limit_bytes, hooks)
+        except BrokerError as error:  # a TLS file that is not there any more
+            self._answer(f"cannot be reached: {error}")
+            return False
         with self._lock:
-            self._client = client
+            if closing.is_set():
+                return False
+            self._connection = connection
+        fault = "given up"
         try:
-            fault = self._reach(client)
-            if not (fault or closing.is_set()):
-                fault = self._loop(client)
-            greeted = self._live is client
+            fault = connection.hold(closing.is_set)
         finally:
-            if (left := client.socket()) is not None:
-                left.close()
-            self._ended(client)
-        if fault and not greeted and not closing.is_set():
-            self._answer(fault)
-        return greeted
-
-    def _reach(self, client: paho.Client) -> str:
-        """Open the connection; return why that is not possible, or nothing."""
-        try:
-            client.connect(self._settings.host, self._settings.port, KEEPALIVE_S)
-        except (OSError, ValueError) as error:  # ValueError: a host name that is none
-            return f"cannot be reached: {getattr(error, 'strerror', None) or error}"
-        return ""
-
-    def _loop(self, client: paho.Client) -> str:
-        """Serve the connection until it ends; return why it was refused, if it was."""
-        self._refusal = ""
-        code = paho.MQTT_ERR_SUCCESS
-        try:
-            while code == paho.MQTT_ERR_SUCCESS:
-                code = client.loop(LOOP_S)
-        except Exception:
-            # What a callback raises costs the connection, so that it is seen, but not the thread.
-            log.exception("%s: error in the session's thread", self._where)
-        if code == paho.MQTT_ERR_NO_CONN:  # it was ended from this side
-            return ""
-        return f"refused: {self._refusal or paho.error_string(code)}"
-
-    def _new_client(self) -> paho.Client:
-        """Return a client for one connection; its session at the broker is clean."""
-        who = self._settings
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            who.client_id,
-            protocol=paho.MQTTv5 if who.protocol == "5" else paho.MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.max_inflight_messages_set(self._in_flight)
-        if who.username is not None:
-            client.username_pw_set(who.username, who.password)
-        if self._will is not None:
-            client.will_set(self._will.topic, self._will.payload, qos=1, retain=True)
-        client.on_connect = lambda by, _user, _flags, why, more: self._connected(by, why, more)
-        client.on_disconnect = lambda by, _user, _flags, why, _more: self._lost(by, why)
-        client.on_publish = lambda by, _user, _id, why, _more: self._settle(
-            by, confirmed=not why.is_failure
-        )
-        client.on_message = lambda _by, _user, message: self._received(message)
-        client.on_socket_close = lambda _by, _user, sock: self._socket_closes(sock)
-        # With this callback, paho leaves all writing to the thread that loops; without
-        # it, whoever publishes writes too, and two writers may mix up their bytes.
-        client.on_socket_register_write = lambda _by, _user, _sock: None
-        return client
+            if not closing.is_set():
+                self._answer(fault)
+            self._ended(connection)
+        return connection.link is not None
 
     def _answer(self, fault: str) -> None:
         self._fault = fault
         self._answered.set()
 
-    def _settle(self, client: paho.Client, *, confirmed: bool) -> None:
-        """Count a message of a connection; where that has ended, it was counted then."""
+    def _ended(self, connection: Connection) -> None:
         with self._lock:
-            if self._live is client:
-                self._pending -= 1
-                self.confirmed += confirmed
-                self.unsent += not confirmed
+            if self._connection is connection:
+                self._connection = None
+        if connection.link is not None:
+            self._queue.shut(connection.link)
 
-    def _ended(self, client: paho.Client) -> None:
+    def _begin(self, connection: Connection, link: Link) -> None:
         with self._lock:
-            if self._client is client:
-                self._client = None
-            if self._live is client:
-                self._live = None
-                self.unsent += self._pending
-                self._pending = 0
-
-    def _connected(
-        self, client: paho.Client, reason: ReasonCode, properties: Properties | None
-    ) -> None:
-        if reason.is_failure:
-            self._refusal = str(reason)
-            return
-        asked = getattr(properties, "ReceiveMaximum", self._in_flight)
-        if asked < self._in_flight:
-            self._in_flight = asked  # of the next connection: paho cannot change it in this one
-            client.disconnect()
-            return
-        with self._lock:
-            if self._client is not client:
+            if self._connection is not connection:
                 return  # closed in the meantime
-            self._live = client
+            self._queue.open(link)
             subscriptions = dict(self._subscriptions)
         log.info("MQTT broker connected")
         # The session is clean, so the broker has forgotten what was subscribed.
         for topic, qos in subscriptions.items():
-            client.subscribe(topic, qos)
+            connection.subscribe(topic, qos)
         if self._on_connect is not None:
             self._on_connect(self)
-        self._answer("")
+        self._greeted = True
+        self._answered.set()
 
-    def _lost(self, client: paho.Client, reason: ReasonCode) -> None:
-        if reason.is_failure and self._live is client:
-            log.warning("MQTT broker lost: %s", reason)
-
-    def _received(self, message: paho.MQTTMessage) -> None:
+    def _received(self, message: Incoming) -> None:
         if self.on_message is not None:
-            self.on_message(message.topic, bytes(message.payload))
-
-    def _socket_closes(self, sock: Any) -> None:  # noqa: ANN401 - paho's protocol lacks setsockopt
-        if not self._closing.is_set():
-            _drop_unsent_bytes(sock)
-
-
-def _drop_unsent_bytes(sock: Any) -> None:  # noqa: ANN401 - paho's socket protocol lacks setsockopt
-    """Have close() reset the connection, so that the kernel does not deliver the rest later."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _cut(sock: Any) -> None:  # noqa: ANN401 - paho's socket protocol lacks shutdown
-    """End a connection at once, whatever waits to be written."""
-    if sock is not None:
-        _drop_unsent_bytes(sock)
-        with contextlib.suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)
+            self.on_message(message)
+            if self._wakeup is not None:
+                self._wakeup()

@@ -7,14 +7,19 @@ gate's commit, so nothing here is forgotten before it is on disk there.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from edge.sockets import Socket, try_send
-from edge.wire import Announced, Begins, Lost, encode_note
+from edge.sockets import Socket, receive_all, try_send
+from edge.wire import Announced, Begins, Lost, WireError, decode_note, encode_note
 
 if TYPE_CHECKING:
-    from edge.wire import Acknowledged
+    from collections.abc import Iterator
+
+    from edge.wire import Acknowledged, Note
+
+log = logging.getLogger(__name__)
 
 RESEND_NS = 500_000_000
 NEVER_NS = -RESEND_NS
@@ -61,3 +66,12 @@ class NoticeOutbox:
     def acknowledge(self, note: Acknowledged) -> None:
         """Forget a notice that is on disk."""
         self._unacknowledged.pop((note.seq, note.notice), None)
+
+
+def receive_notes(socket: Socket, limit: int = 256) -> Iterator[Note]:
+    """Yield the notes that have arrived at ingest; what is none is logged and left out."""
+    for parts in receive_all(socket, limit):
+        try:
+            yield decode_note(parts[-1])
+        except WireError as error:
+            log.warning("ingest ignored a message: %s", error)

@@ -19,8 +19,11 @@ from edge.frame import (
     Announcement,
     BootId,
     CameraId,
+    CameraState,
     Frame,
+    PartId,
     PixelFormat,
+    RecipeId,
 )
 
 if TYPE_CHECKING:
@@ -35,8 +38,11 @@ MAX_NOTE_BYTES = 8_192
 MAX_FRAME_BYTES = 512 * 1024 * 1024
 """A 150-megapixel colour frame at 8 bits; more needs regions, not one message."""
 DETAIL_LIMIT = 512
+ANSWER_LIMIT = 200
 BYTE_BITS = 8
 MAX_BITS = 16
+
+LostWhy = Literal["corrupt", "dropped", "missed_trigger"]
 
 
 class WireError(Exception):
@@ -65,11 +71,15 @@ class Announced(_Message):
 
 
 class Lost(_Message):
-    """Ingest to gate: the scorer will never see this frame, and why."""
+    """Ingest to gate: the scorer will never see this frame, and why.
+
+    With ``missed_trigger`` a part was told and no picture of it came; it has a
+    number of its own all the same.
+    """
 
     kind: Literal["lost"] = "lost"
     announcement: Announcement
-    why: Literal["corrupt", "dropped"]
+    why: LostWhy
     detail: str = Field(max_length=DETAIL_LIMIT)
 
 
@@ -93,6 +103,30 @@ class Acknowledged(_Message):
     boot: BootId
     seq: int = Field(ge=0, le=SEQ_LIMIT)
     notice: Literal["announced", "lost", "begins"]
+
+
+class CameraHere(_Message):
+    """Ingest to gate, several times a second and not acknowledged: how the camera is."""
+
+    kind: Literal["camera_here"] = "camera_here"
+    camera: CameraId
+    boot: BootId
+    state: CameraState
+
+
+class CameraLeft(_Message):
+    """Ingest to gate, not acknowledged: the camera's process ends as it was asked to."""
+
+    kind: Literal["camera_left"] = "camera_left"
+    camera: CameraId
+    boot: BootId
+
+
+class PartAt(_Message):
+    """Gate, or any program of the plant, to ingest: the next frame is of this part."""
+
+    kind: Literal["part_at"] = "part_at"
+    part_id: PartId
 
 
 class Hello(_Message):
@@ -128,6 +162,8 @@ class ScorerUp(_Message):
     kind: Literal["scorer_up"] = "scorer_up"
     scorer: BootId
     model: str = Field(max_length=32)
+    recipe: RecipeId
+    """Whose windows it uses now."""
 
 
 class ScorerLeft(_Message):
@@ -137,7 +173,50 @@ class ScorerLeft(_Message):
     scorer: BootId
 
 
-Note = Announced | Lost | Begins | Acknowledged | Hello | Credit | ScorerUp | ScorerLeft
+class Order(_Message):
+    """Gate to scorer, repeated until it is answered: change what frames are compared with.
+
+    ``camera`` is None for all cameras; ``boot`` and ``seq`` name the frame to
+    pin or release.
+    """
+
+    kind: Literal["order"] = "order"
+    order: BootId
+    """64 random bits in hex: what makes a repeated order the same order."""
+    verb: Literal["recipe", "reset", "pin", "release"]
+    recipe: RecipeId
+    camera: CameraId | None = None
+    boot: BootId | None = None
+    seq: int | None = Field(default=None, ge=1, le=SEQ_LIMIT)
+
+
+class Ordered(_Message):
+    """Scorer to gate: what became of an order."""
+
+    kind: Literal["ordered"] = "ordered"
+    order: BootId
+    ok: bool
+    code: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    """A word for programs: ``ok``, or why not."""
+    detail: str = Field(max_length=ANSWER_LIMIT)
+    """A sentence for people."""
+
+
+Note = (
+    Announced
+    | Lost
+    | Begins
+    | Acknowledged
+    | CameraHere
+    | CameraLeft
+    | PartAt
+    | Hello
+    | Credit
+    | ScorerUp
+    | ScorerLeft
+    | Order
+    | Ordered
+)
 _NOTES: TypeAdapter[Note] = TypeAdapter(Annotated[Note, Field(discriminator="kind")])
 
 

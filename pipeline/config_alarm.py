@@ -1,8 +1,10 @@
 """Sections ``[[alarm]]``: what calls a person, one class for each kind of alarm.
 
 Without any such section the line has those of :func:`default_alarms`.
-Terms are those of ISA-18.2: a latched alarm stays until it is acknowledged,
-delays keep a condition that comes and goes from ringing each time.
+Terms are those of ANSI/ISA-18.2: a latched alarm stays until it is
+acknowledged, delays keep a condition that comes and goes from ringing each
+time. Parts without a result because the window was warming, or inspection
+disabled, are left out of every count.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class NOfMAlarm(_CountingAlarm):
     count: int = Field(ge=1, le=10_000)
     """Parts that raise the alarm."""
     of_parts: int = Field(ge=1, le=10_000)
-    """Latest parts that are looked at."""
+    """Latest parts that are looked at; the alarm may rise before there are so many."""
     clear_count: int | None = Field(default=None, ge=0, le=10_000)
     """Parts at which the condition ends; less than count, by default one less."""
 
@@ -72,8 +74,8 @@ class RateAlarm(_CountingAlarm):
     kind: Literal["rate"]
     count: int = Field(ge=1, le=10_000)
     """Parts that raise the alarm."""
-    period_s: float = Field(gt=0, le=86_400)
-    """The period."""
+    period_s: float = Field(ge=1, le=86_400)
+    """Length of the period, which always ends now."""
     clear_count: int | None = Field(default=None, ge=0, le=10_000)
     """Parts at which the condition ends; less than count, by default one less."""
 
@@ -86,7 +88,7 @@ class RateAlarm(_CountingAlarm):
 
 
 class NoResultRatioAlarm(_Alarm):
-    """Too large a share of parts without a result, the warming of a window left out."""
+    """Too large a share of parts without a result."""
 
     kind: Literal["no_result_ratio"]
     ratio: float = Field(gt=0, le=1)
@@ -105,7 +107,7 @@ class NoResultRatioAlarm(_Alarm):
 
 
 class CameraLostAlarm(_Alarm):
-    """Any camera is not there."""
+    """Any camera is not there; one more that is lost does not ring again."""
 
     kind: Literal["camera_lost"]
 

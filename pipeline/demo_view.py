@@ -84,7 +84,7 @@ class LiveView:
     def _connect(self) -> None:
         settings = BrokerSettings("127.0.0.1", self._line.port, "3.1.1", "demo-view")
         session = BrokerSession(settings)
-        session.on_message = lambda _topic, payload: self._messages.put(payload)
+        session.on_message = lambda message: self._messages.put(message.payload)
         try:
             session.connect(1.0)
         except BrokerError:

@@ -34,12 +34,22 @@ class Gate:
     """Decides frame results; PASS only for what was scored against a ready window."""
 
     def __init__(
-        self, deadline_ms: int, min_peers: int = 1, deciding: Literal["raw", "rescored"] = "raw"
+        self,
+        deadline_ms: int,
+        min_peers: int = 1,
+        deciding: Literal["raw", "rescored"] = "raw",
+        recipe: str = "default",
     ) -> None:
         """Close each frame at the latest ``deadline_ms`` after its capture.
 
-        A PASS needs ``min_peers`` peers and a ``deciding`` score below its threshold.
+        A PASS needs ``min_peers`` peers, a ``deciding`` score below its threshold,
+        and the window of the ``recipe`` in force.
         """
+        self.recipe = recipe
+        """What runs on the line."""
+        self.cameras_lost: frozenset[str] = frozenset()
+        """Cameras that should be there and are not."""
+        self._recipe_since_ns = -1
         self.deadline_ns = deadline_ms * 1_000_000
         self._min_peers = min_peers
         self._deciding = deciding
@@ -52,7 +62,9 @@ class Gate:
 
     @property
     def state(self) -> State:
-        """What may be said: the worst camera's state; without a scorer STOPPED or FAULT."""
+        """What may be said: the worst camera's state; without scorer or camera STOPPED or FAULT."""
+        if self.cameras_lost:
+            return "FAULT"
         if not self._scorer_expected:
             return "WARMING"
         if self._scorer_up:
@@ -64,6 +76,11 @@ class Gate:
     def has_scorer(self) -> bool:
         """Tell whether a scorer is there."""
         return self._scorer_up
+
+    @property
+    def scorer_down(self) -> bool:
+        """Tell whether a scorer should be there and is not."""
+        return self._scorer_expected and not (self._scorer_up or self._scorer_left)
 
     @property
     def open_frames(self) -> int:
@@ -99,6 +116,15 @@ class Gate:
         self.scorer_lost(now)
         self._scorer_left = True
 
+    def change_recipe(self, recipe: str, now: Moment) -> None:
+        """Take another recipe: what is captured from now on needs a window of that recipe."""
+        self.recipe, self._recipe_since_ns = recipe, now.monotonic_ns
+        self.forget_windows()
+
+    def forget_windows(self) -> None:
+        """Take note that windows are emptied: WARMING until the scorer says more."""
+        self._camera_states.clear()
+
     def announce(self, announcement: Announcement, now: Moment) -> None:
         """Open a frame; one that is open already stays as it is."""
         frame = _OpenFrame(
@@ -123,7 +149,8 @@ class Gate:
         believed only from a window that is READY and has enough peers, and with
         a finite score below its threshold.
         """
-        self._camera_states[inspection.announcement.camera] = inspection.state
+        if inspection.recipe == self.recipe:
+            self._camera_states[inspection.announcement.camera] = inspection.state
         frame = self._open.pop(inspection.announcement.key, None)
         if frame is None:
             return None
@@ -134,6 +161,9 @@ class Gate:
         verdict, why, detail = inspection.verdict, inspection.why, inspection.detail
         if verdict == "PASS" and not self._earns_pass(inspection):
             verdict, why, detail = "NO_RESULT", "not_finite", "PASS without a score that earns it"
+        if verdict != "NO_RESULT" and self._is_of_another_recipe(inspection):
+            detail = f"inspected as {inspection.recipe}, the line runs {self.recipe}"
+            return self._result(announcement, "NO_RESULT", "warming", detail, now)
         if verdict == "PASS" and inspection.state != "READY":
             verdict, why, detail = "NO_RESULT", "warming", f"PASS in state {inspection.state}"
         return self._result(announcement, verdict, why, detail, now, inspection)
@@ -151,6 +181,11 @@ class Gate:
             self._result(frame.announcement, "NO_RESULT", "scorer_down", detail, now)
             for frame in frames
         ]
+
+    def _is_of_another_recipe(self, inspection: Inspection) -> bool:
+        """Tell whether a frame of this recipe was compared with parts of another."""
+        since_change_ns = inspection.announcement.captured_ns - self._recipe_since_ns
+        return inspection.recipe != self.recipe and since_change_ns >= 0
 
     def _earns_pass(self, inspection: Inspection) -> bool:
         """Tell whether the numbers support a PASS; JSON turns NaN and infinity into none."""
@@ -185,6 +220,7 @@ class Gate:
             why=why,
             detail=detail,
             state=inspection.state if inspection is not None else self.state,
+            recipe=inspection.recipe if inspection is not None else self.recipe,
             decided_at=now.utc,
             latency_ms=waited_ns // 1_000_000,
             inspection=inspection,
@@ -194,7 +230,8 @@ class Gate:
 def too_late(result: FrameResult, deadline_ms: int, now: Moment) -> FrameResult | None:
     """Return what becomes of a PASS that could not be published before its deadline.
 
-    None where the result may stay: only a PASS must never be heard too late.
+    None where the result may stay: the PLC has rejected the part by then, so
+    the ledger must not say PASS; a FAIL is as true as before.
     """
     over_ms = (now.monotonic_ns - result.announcement.captured_ns) // 1_000_000 - deadline_ms
     if result.verdict != "PASS" or over_ms < 0:

@@ -8,30 +8,43 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from edge.frame import Announcement, FrameKey
-from edge.sockets import PeerWatch, Socket, receive_all
+from edge.sockets import PeerWatch, Socket, receive_all, try_send
 from edge.wire import (
     Acknowledged,
     Announced,
     Begins,
+    CameraHere,
+    CameraLeft,
     Lost,
+    Note,
+    Ordered,
+    PartAt,
     ScorerLeft,
     ScorerUp,
     WireError,
     decode_note,
+    encode_note,
 )
+from pipeline.camera_watch import CameraWatch
 from pipeline.inspection import Inspection, decode_evidence, decode_inspection
 from pipeline.results import FrameResult, Moment, PartVerdict
+from pipeline.scorer_link import ScorerLink
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edge.clock import Clock
+    from edge.commands import CommandResult
+    from pipeline.alarm import Transition
     from pipeline.evidence_worker import Stored
     from pipeline.gate import Gate
     from pipeline.ledger import Ledger
     from pipeline.parts import PartAssembler
+    from pipeline.scorer_link import Answer
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +69,10 @@ class Pass:
     acknowledgements: list[tuple[bytes, Acknowledged]] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     """What became of images that were handed over earlier."""
+    ordered: list[Answer] = field(default_factory=list)
+    """What became of orders to the scorer."""
+    answers: list[CommandResult] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
     images: list[tuple[FrameKey, bytes, Inspection | None]] = field(default_factory=list)
 
 
@@ -72,7 +89,13 @@ class Intake:
     """Turns messages into the gate's decisions."""
 
     def __init__(
-        self, gate: Gate, parts: PartAssembler, ledger: Ledger, clock: Clock, sockets: GateSockets
+        self,
+        gate: Gate,
+        parts: PartAssembler,
+        ledger: Ledger,
+        clock: Clock,
+        sockets: GateSockets,
+        cameras: Sequence[str],
     ) -> None:
         """Work on the gate's state and the open ledger."""
         self._silence_ns = max(SILENCE_NS, 2 * gate.deadline_ns)
@@ -89,6 +112,8 @@ class Intake:
         self._begun: dict[str, Begins] = {}
         """The latest start of each camera; frames up to its count are closed, or being closed."""
         self._heard_ns = self._started_ns = clock.monotonic_ns()
+        self.cameras = CameraWatch(cameras, self._started_ns, START_GRACE_NS)
+        self.scorer = ScorerLink(sockets.inspections)
 
     def moment(self) -> Moment:
         """Return the time on both clocks."""
@@ -101,11 +126,15 @@ class Intake:
         # After the messages: a scorer's farewell is read before its connection is missed.
         self._watch_scorers(work)
         now = self.moment()
+        self.gate.cameras_lost = self.cameras.lost(now.monotonic_ns)
+        work.ordered += self.scorer.tend(self.gate.recipe, now.monotonic_ns)
         self.conclude(work, self.gate.due(now), now)
         work.parts += self.parts.due(now)
 
     def settle_leftovers(self, work: Pass) -> None:
-        """Close the frames that an earlier gate left open."""
+        """Close the frames and parts that an earlier gate left open."""
+        for result in self._ledger.frames_owed_a_part():
+            work.parts += self.parts.add(result, work.moment)
         for announcement in self._ledger.rows_left_open():
             self.gate.announce(announcement, work.moment)
             detail = "the gate was restarted before the result"
@@ -124,6 +153,18 @@ class Intake:
             work.results.append(result)
             work.parts += self.parts.add(result, now or work.moment)
 
+    def acknowledge(self, work: Pass) -> None:
+        """Tell ingest what is on disk."""
+        for identity, acknowledged in work.acknowledgements:
+            try_send(self._notices, [identity, encode_note(acknowledged)])
+
+    def tell_part(self, camera: str, part_id: str) -> bool:
+        """Tell a camera of which part its next frame is; False where it is not there."""
+        now_ns = self._clock.monotonic_ns()
+        if self.cameras.states(now_ns).get(camera, "LOST") == "LOST":
+            return False
+        return try_send(self._notices, [camera.encode(), encode_note(PartAt(part_id=part_id))])
+
     def _take_notices(self, work: Pass) -> None:
         for parts in receive_all(self._notices):
             try:
@@ -131,17 +172,23 @@ class Intake:
             except WireError as error:
                 self._refuse(work, "notice", error)
                 continue
-            if isinstance(note, Announced | Lost):
-                self._take_notice(work, note)
-                seq = note.announcement.seq
-                ack = Acknowledged(boot=note.announcement.boot, seq=seq, notice=note.kind)
-            elif isinstance(note, Begins):
-                if not self._fill_gap(work, note):
-                    continue
-                ack = Acknowledged(boot=note.boot, seq=note.seq, notice=note.kind)
-            else:
-                continue
-            work.acknowledgements.append((bytes(parts[0]), ack))
+            acknowledged = self._take_note(work, note)
+            if acknowledged is not None:
+                work.acknowledgements.append((bytes(parts[0]), acknowledged))
+
+    def _take_note(self, work: Pass, note: Note) -> Acknowledged | None:
+        """Take one notice; return what is to be acknowledged after the commit."""
+        if isinstance(note, Announced | Lost):
+            self._take_notice(work, note)
+            seq = note.announcement.seq
+            return Acknowledged(boot=note.announcement.boot, seq=seq, notice=note.kind)
+        if isinstance(note, Begins) and self._fill_gap(work, note):
+            return Acknowledged(boot=note.boot, seq=note.seq, notice=note.kind)
+        if isinstance(note, CameraHere):
+            self.cameras.heard(note, work.moment.monotonic_ns)
+        elif isinstance(note, CameraLeft):
+            self.cameras.left(note, work.moment.monotonic_ns)
+        return None
 
     def _take_notice(self, work: Pass, note: Announced | Lost) -> None:
         announcement = note.announcement
@@ -154,8 +201,8 @@ class Intake:
         """Close frames that an earlier ingest counted and never announced; False if more are left.
 
         A few at a time, so that no frame on the belt waits; ingest repeats its
-        notice until all are closed. They are in the ledger and an event, not on
-        live topics: nobody waits for them any more.
+        notice until all are closed. They are not said on live topics: nobody waits
+        for them any more. Their part is known only where it has no other view.
         """
         self._begun[note.camera] = note
         missing = self._ledger.missing_frames(note.camera, note.seq, limit=GAP_FRAMES + 1)
@@ -173,7 +220,9 @@ class Intake:
             detail = "counted, but its ingest ended before it was announced"
             lost = self.gate.lose(announcement, "camera_lost", detail, work.moment)
             if lost is not None:
-                self._ledger.close_frame(lost)
+                past = replace(lost, live=False)
+                work.results.append(past)
+                work.parts += self.parts.add(past, work.moment) if self.parts.single_view else []
         if missing:
             gap = {"first": missing[0], "frames": min(len(missing), GAP_FRAMES)}
             self._ledger.add_event(work.moment.utc, "gap_filled", note.camera, gap)
@@ -196,18 +245,14 @@ class Intake:
     def _take_inspections(self, work: Pass) -> None:
         for parts in receive_all(self._inspections):
             try:
-                self._take_inspection(work, [bytes(part) for part in parts[1:]])
+                identity, *body = (bytes(part) for part in parts)
+                self._take_inspection(work, identity, body)
             except WireError as error:
                 self._refuse(work, "inspection", error)
 
-    def _take_inspection(self, work: Pass, parts: list[bytes]) -> None:
+    def _take_inspection(self, work: Pass, identity: bytes, parts: list[bytes]) -> None:
         if len(parts) == 1:
-            note = decode_note(parts[0])
-            self._heard_ns = work.moment.monotonic_ns
-            if isinstance(note, ScorerUp) and self._scorer_peers:
-                self.gate.scorer_up()
-            elif isinstance(note, ScorerLeft):
-                self.gate.scorer_left(work.moment)
+            self._take_scorers_note(work, identity, decode_note(parts[0]))
             return
         kind, *body = parts
         if kind == b"evidence":
@@ -230,6 +275,16 @@ class Intake:
             self._awaiting_image[key] = inspection
             while len(self._awaiting_image) > HEATMAPS_HELD:
                 self._awaiting_image.popitem(last=False)
+
+    def _take_scorers_note(self, work: Pass, identity: bytes, note: Note) -> None:
+        self._heard_ns = work.moment.monotonic_ns
+        if isinstance(note, ScorerUp) and self._scorer_peers:
+            self.gate.scorer_up()
+            self.scorer.heard(identity, note)
+        elif isinstance(note, ScorerLeft):
+            self.gate.scorer_left(work.moment)
+        elif isinstance(note, Ordered) and (answer := self.scorer.answered(note)):
+            work.ordered.append(answer)
 
     def _warn_late(self, inspection: Inspection, now: Moment) -> None:
         if now.monotonic_ns >= self._next_warning_ns:

@@ -1,46 +1,47 @@
 """The gate process: sockets and clock around the gate's decisions.
 
 Each pass takes what has arrived, decides, commits everything in one
-transaction, and only then acknowledges to ingest and publishes: what the plant
-hears is on disk, and what ingest forgets is, too. A PASS that took too long to
-reach the disk is said as NO_RESULT, and corrected there. Images are another
-thread's work and never delay a verdict.
+transaction, and only then tells it. Images are another thread's work and never
+delay a verdict, and neither does a broker that is away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
-from collections import Counter
+import shutil
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import zmq
 
 from edge.clock import Clock, SystemClock
 from edge.contract import Topics
-from edge.sockets import (
-    HIGH_WATER_IMAGES,
-    Context,
-    PeerWatch,
-    bind_router,
-    try_send,
-)
+from edge.sockets import HIGH_WATER_IMAGES, Context, PeerWatch, bind_router
 from edge.stopping import announce_ready, stage_stop_flag
-from edge.wire import (
-    encode_note,
-)
+from edge.wakeup import Wakeup
+from pipeline.alarm import AlarmBook
+from pipeline.alarm_conditions import LineSight
+from pipeline.broker_login import broker_settings
+from pipeline.command_desk import CommandDesk
+from pipeline.command_verbs import LineVerbs
 from pipeline.evidence import EvidenceStore
 from pipeline.evidence_worker import EvidenceWorker
-from pipeline.gate import Gate, part_too_late, too_late
+from pipeline.gate import Gate
 from pipeline.gate_intake import GateSockets, Intake, Pass
-from pipeline.ledger import Ledger, LedgerBusyError
+from pipeline.journal import Journal
+from pipeline.ledger import Ledger, LedgerBusyError, LedgerError
+from pipeline.line_memory import LineMemory
+from pipeline.outbox import Outbox
 from pipeline.parts import PartAssembler
-from pipeline.publisher import Publisher, broker_settings
-from pipeline.results import FrameResult, LineIdentity, Moment, PartVerdict
+from pipeline.publisher import Publisher
+from pipeline.results import LineIdentity, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.contract import State
     from pipeline.config import Config
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ log = logging.getLogger(__name__)
 POLL_MS = 50
 HEARTBEAT_NS = 1_000_000_000
 SUMMARY_NS = 10_000_000_000
+DISK_NS = 5_000_000_000
 QUIET_MS = 100
 """At the end the gate listens for inspections until it is quiet for so long."""
 DRAIN_LIMIT_NS = 400_000_000
@@ -60,54 +62,61 @@ CONFIRM_LIMIT_S = 0.3
 class GateLoop:
     """Joins announcements and inspections into results, once and in time."""
 
-    def __init__(
-        self, config: Config, clock: Clock, context: Context, *, broker_required: bool = True
-    ) -> None:
-        """Open ledger, evidence and sockets, and connect to the broker.
-
-        A gate that comes back (``broker_required`` False) closes frames into
-        the ledger even while the broker is away.
+    def __init__(self, config: Config, clock: Clock, context: Context) -> None:
+        """Open ledger, evidence and sockets; the broker is connected to in the background.
 
         Raises:
             LedgerError: The ledger is not writable.
             EvidenceError: The evidence folder is not writable.
             EndpointError: An endpoint cannot be bound.
-            BrokerError: The broker cannot be reached or refuses.
+            KeysError: The keys of the line cannot be read.
+            BrokerError: The login or the certificates cannot be read.
         """
         self._config = config
         self._clock = clock
-        deadline_ms = config.part.deadline_ms
+        now = self._moment()
+        deadline_ms, deciding, line = config.part.deadline_ms, config.judge.score, config.line
         boot = secrets.token_hex(8)
-        deciding = config.judge.score
-        identity = LineIdentity(config.line.recipe, config.digest, boot, deadline_ms, deciding)
-        self._gate = Gate(deadline_ms, config.window.min_peers, deciding)
-        self._parts = PartAssembler(config.views, deadline_ms)
+        identity = LineIdentity(config.digest, boot, deadline_ms, deciding)
+        topics = Topics(config.mqtt.prefix, line.site, line.area, line.line, line.station)
+        self._wakeup = Wakeup()
+        self._publisher = Publisher(broker_settings(config.mqtt, f"gate-{boot}"), topics, identity)
         self._ledger = Ledger(config.ledger.path, config.ledger.synchronous, identity)
+        memory = LineMemory(self._ledger.db)
+        self._gate = Gate(
+            deadline_ms, config.window.min_peers, deciding, memory.recipe(line.recipe)
+        )
+        self._parts = PartAssembler(config.views, deadline_ms)
         self._evidence = EvidenceWorker(
             EvidenceStore(config.evidence.path, config.evidence.max_bytes)
         )
-        self._notices = bind_router(context, config.endpoint("notices"))
-        self._inspections = bind_router(context, config.endpoint("inspections"), HIGH_WATER_IMAGES)
-        self._scorers = PeerWatch(self._inspections)
-        sockets = GateSockets(self._notices, self._inspections, self._scorers)
-        self._intake = Intake(self._gate, self._parts, self._ledger, clock, sockets)
-        line = config.line
-        topics = Topics(config.mqtt.prefix, line.site, line.area, line.line, line.station)
-        self._publisher = Publisher(broker_settings(config.mqtt, f"gate-{boot}"), topics, identity)
-        self._publisher.connect(required=broker_required)
+        self._sockets = self._bind(context)
+        cameras = [camera.id for camera in config.camera]
+        self._intake = Intake(self._gate, self._parts, self._ledger, clock, self._sockets, cameras)
+        outbox = Outbox(self._ledger.db, config.outbox, now.monotonic_ns)
+        self._journal = Journal(
+            config, self._ledger, memory, outbox, self._parts, self._evidence, self._publisher,
+            self._moment,
+        )  # fmt: skip
+        self._alarms = self._restored_alarms(memory, now)
+        self._verbs = LineVerbs(
+            config, self._gate, self._alarms, self._intake.scorer, self._ledger, memory,
+            self._intake.tell_part,
+        )  # fmt: skip
+        self._desk = CommandDesk(topics, self._ledger, memory, self._wakeup.set, now.monotonic_ns)
+        self._free_bytes: int | None = None
         self._busy = False
-        # A PASS that came too late to be said was said as NO_RESULT; the next pass corrects it.
-        self._unheard_frames: list[FrameResult] = []
-        self._unheard_parts: list[PartVerdict] = []
-        self._counts: Counter[str] = Counter()
-        self._next_heartbeat_ns = self._next_summary_ns = 0
+        self._next_heartbeat_ns = self._next_summary_ns = self._next_disk_ns = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Close what an earlier gate left open, then work until ``stop``."""
+        for name, state in self._alarms.states.items():
+            self._publisher.alarm(name, state)
+        self._publisher.start(self._desk.receive)
         work = self._new_pass()
         with self._ledger.transaction():
             self._intake.settle_leftovers(work)
-            self._write(work)
+            self._conclude(work)
         self._tell(work)
         poller = self._poller()
         while not stop():
@@ -123,12 +132,14 @@ class GateLoop:
         self._commit_last(self._new_pass())
 
     def step(self) -> None:
-        """One pass: take, decide, commit, acknowledge, publish."""
+        """One pass: take, decide, commit, tell."""
+        self._wakeup.clear()
         work = self._new_pass()
         try:
             with self._ledger.transaction():
                 self._intake.take_all(work)
-                self._write(work)
+                self._take_commands(work)
+                self._conclude(work)
         except LedgerBusyError as error:
             # Nothing was taken from the sockets yet: the next pass tries again.
             if not self._busy:
@@ -136,27 +147,46 @@ class GateLoop:
             self._busy = True
             return
         self._busy = False
-        self._unheard_frames, self._unheard_parts = [], []
         self._tell(work)
         for image in work.images:
             self._evidence.put(*image)
         self._every_second(work.moment)
 
-    def close(self) -> None:
-        """Publish STOPPED, wait for the broker's confirmations, let go of everything."""
-        self._publisher.close(CONFIRM_LIMIT_S)
+    def close(self, last: State = "STOPPED") -> None:
+        """Publish the last state, wait for the broker's confirmations, let go of everything."""
+        self._publisher.close(CONFIRM_LIMIT_S, last)
+        with contextlib.suppress(LedgerError), self._ledger.transaction():
+            self._journal.settle_outbox(self._moment())
         if self._publisher.unsent:
             log.warning("MQTT: %d messages not confirmed by the broker", self._publisher.unsent)
         self._log_summary()
-        self._scorers.close()
-        self._notices.close()
-        self._inspections.close()
+        self._sockets.scorers.close()
+        self._sockets.notices.close()
+        self._sockets.inspections.close()
         self._ledger.close()
+        self._wakeup.close()
+
+    def _bind(self, context: Context) -> GateSockets:
+        notices = bind_router(context, self._config.endpoint("notices"))
+        inspections = bind_router(context, self._config.endpoint("inspections"), HIGH_WATER_IMAGES)
+        return GateSockets(notices, inspections, PeerWatch(inspections))
+
+    def _restored_alarms(self, memory: LineMemory, now: Moment) -> AlarmBook:
+        book = AlarmBook(self._config.alarm, memory.alarms())
+        book.seed(
+            (verdict, why, now.monotonic_ns - int((now.utc - decided).total_seconds() * 1e9))
+            for verdict, why, decided in self._ledger.recent_parts(
+                book.seed_parts, now.utc - timedelta(seconds=book.seed_s)
+            )
+        )
+        return book
 
     def _poller(self) -> zmq.Poller:
         poller = zmq.Poller()
-        for socket in (self._notices, self._inspections, self._scorers.monitor):
+        sockets = self._sockets
+        for socket in (sockets.notices, sockets.inspections, sockets.scorers.monitor):
             poller.register(socket, zmq.POLLIN)
+        poller.register(self._wakeup.fileno(), zmq.POLLIN)
         return poller
 
     def _wait_ms(self) -> int:
@@ -165,97 +195,88 @@ class GateLoop:
         # Rounded up: a pass a fraction of a millisecond early would only spin.
         return max(0, min(POLL_MS, -((self._clock.monotonic_ns() - first) // 1_000_000)))
 
-    def _new_pass(self) -> Pass:
-        return Pass(self._intake.moment())
+    def _moment(self) -> Moment:
+        return Moment(self._clock.now(), self._clock.monotonic_ns())
 
-    def _write(self, work: Pass) -> None:
-        for late in self._unheard_frames:
-            self._ledger.revoke_pass(late)
-        for late_part in self._unheard_parts:
-            self._ledger.revoke_part_pass(late_part)
-        for result in work.results:
-            self._ledger.close_frame(result)
+    def _new_pass(self) -> Pass:
+        return Pass(self._moment())
+
+    def _take_commands(self, work: Pass) -> None:
+        work.answers += self._desk.take(self._verbs, work.moment)
+        for ordered in work.ordered:
+            result = self._desk.finish(ordered, work.moment)
+            work.answers += [result] if result is not None else []
+
+    def _conclude(self, work: Pass) -> None:
+        """Let the alarms see the pass, and write it."""
+        work.transitions += self._verbs.transitions
+        self._verbs.transitions = []
         for part in work.parts:
-            self._ledger.close_part(part)
-        work.stored = self._evidence.collect()
-        for one in work.stored:
-            if one.path is not None:
-                self._ledger.set_evidence(one.key, one.path)
-                continue
-            log.error("evidence of %s: %s", one.key, one.error)
-            detail = {"boot": one.key.boot, "seq": one.key.seq, "error": one.error}
-            self._ledger.add_event(work.moment.utc, "evidence_lost", one.key.camera, detail)
+            self._alarms.part(part.verdict, part.why, work.moment)
+        sight = LineSight(
+            cameras_lost=self._gate.cameras_lost,
+            scorer_down=self._gate.scorer_down,
+            free_bytes=self._free_bytes,
+            regime_change=self._gate.state == "DEGRADED",
+        )
+        work.transitions += self._alarms.update(sight, work.moment)
+        self._journal.write(work)
 
     def _commit_last(self, work: Pass) -> None:
-        """Commit at the end, within a limit; what cannot be written is said all the same.
-
-        A row that stays open is closed as ``gate_restart`` by the next gate.
-        """
+        """Commit at the end, within a limit; the next gate closes what stays open."""
         until = self._clock.monotonic_ns() + LAST_COMMIT_NS
         while True:
             try:
                 with self._ledger.transaction():
-                    self._write(work)
-                self._unheard_frames, self._unheard_parts = [], []
+                    self._journal.write(work)
                 break
             except LedgerBusyError as error:
                 if self._clock.monotonic_ns() > until:
                     log.error("%s; %d results stay open", error, len(work.results))
-                    break
+                    return
         self._tell(work)
 
     def _tell(self, work: Pass) -> None:
-        for identity, ack in work.acknowledgements:
-            try_send(self._notices, [identity, encode_note(ack)])
-        # A frame is judged late at the moment its part was: the two must not contradict each other.
-        told: dict[str, Moment] = {}
-        for part in work.parts:
-            told[part.part_id] = self._intake.moment()
-            self._tell_part(part, told[part.part_id])
-        for result in work.results:
-            now = told.get(result.announcement.part_id) or self._intake.moment()
-            self._tell_frame(result, now)
-            self._counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
-        for one in work.stored:
-            if one.heatmap is not None and self._config.mqtt.heatmaps == "fail":
-                self._publisher.heatmap(one.key, one.heatmap)
+        self._intake.acknowledge(work)
+        self._journal.tell(work)
+        self._journal.drain()
+        for camera, state in self._intake.cameras.states(work.moment.monotonic_ns).items():
+            self._publisher.camera(camera, state)
         self._publisher.state(self._gate.state)
-
-    def _tell_part(self, part: PartVerdict, now: Moment) -> None:
-        """Publish a part verdict; a PASS whose deadline has passed by now as NO_RESULT."""
-        late = part_too_late(part, self._config.part.deadline_ms, now)
-        if late is not None:
-            self._unheard_parts.append(late)
-        self._publisher.part(late or part)
-
-    def _tell_frame(self, result: FrameResult, now: Moment) -> None:
-        """Publish a frame result, as :meth:`_tell_part`."""
-        late = too_late(result, self._config.part.deadline_ms, now)
-        if late is not None:
-            self._unheard_frames.append(late)
-        self._publisher.frame(late or result)
+        if self._verbs.rebirth_is_due:
+            self._verbs.rebirth_is_due = False
+            self._publisher.rebirth()
 
     def _every_second(self, moment: Moment) -> None:
-        if moment.monotonic_ns >= self._next_heartbeat_ns:
-            self._next_heartbeat_ns = moment.monotonic_ns + HEARTBEAT_NS
+        now_ns = moment.monotonic_ns
+        if now_ns >= self._next_heartbeat_ns:
+            self._next_heartbeat_ns = now_ns + HEARTBEAT_NS
             self._publisher.heartbeat()
-        if moment.monotonic_ns >= self._next_summary_ns:
-            self._next_summary_ns = moment.monotonic_ns + SUMMARY_NS
+        if now_ns >= self._next_disk_ns:
+            self._next_disk_ns = now_ns + DISK_NS
+            self._free_bytes = min(
+                shutil.disk_usage(path).free
+                for path in (self._config.ledger.path.parent, self._config.evidence.path)
+            )
+        if now_ns >= self._next_summary_ns:
+            self._next_summary_ns = now_ns + SUMMARY_NS
             self._log_summary()
 
     def _log_summary(self) -> None:
-        counts = ", ".join(f"{name} {count}" for name, count in sorted(self._counts.items()))
+        counts = ", ".join(f"{name} {n}" for name, n in sorted(self._journal.counts.items()))
         log.info("%s, %d open; %s", self._gate.state, self._gate.open_frames, counts or "no frames")
 
 
-def run_gate(config: Config, *, supervised: bool, again: bool = False) -> None:
-    """Run the gate until it is told to stop; ``again`` after an earlier gate of the same line."""
+def run_gate(config: Config, *, supervised: bool) -> None:
+    """Run the gate until it is told to stop."""
     stop = stage_stop_flag(supervised=supervised)
     context: Context = zmq.Context()
-    loop = GateLoop(config, SystemClock(), context, broker_required=not again)
+    loop = GateLoop(config, SystemClock(), context)
     announce_ready(supervised=supervised)
+    last: State = "FAULT"
     try:
         loop.run(stop.is_set)
+        last = "STOPPED"
     finally:
-        loop.close()
+        loop.close(last)
         context.term()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import zmq
 
 from edge.clock import SystemClock
-from edge.ingest import DurableCounter, Ingest, IngestSettings
+from edge.counter import DurableCounter
+from edge.ingest import Ingest, IngestSettings
 from edge.sources.folder import FolderSource
 from edge.sources.synthetic import SyntheticSource
 from edge.stopping import announce_ready, stage_stop_flag
@@ -47,21 +48,9 @@ def check_sources(config: Config) -> None:
             open_source(camera).close()
 
 
-def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
-    """Run one camera until its source is finished or it is told to stop.
-
-    Raises:
-        ConfigError: No such camera.
-        SourceError: The source cannot be opened.
-        IngestError: The counter is not writable.
-    """
-    cameras = {camera.id: camera for camera in config.camera}
-    if camera_id not in cameras:
-        msg = f"camera {camera_id!r}: not in the config; there are {', '.join(cameras)}"
-        raise ConfigError(msg)
-    camera = cameras[camera_id]
-    stop = stage_stop_flag(supervised=supervised)
-    settings = IngestSettings(
+def ingest_settings(config: Config, camera: Camera) -> IngestSettings:
+    """Return what ingest needs to know about one camera of the config."""
+    return IngestSettings(
         camera=camera.id,
         gate_endpoint=config.endpoint("notices"),
         scorer_endpoint=config.endpoint("frames"),
@@ -69,7 +58,29 @@ def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
         queue_frames=config.transport.queue_frames,
         interval_ms=camera.interval_ms,
         drain_s=DRAIN_DEADLINES * config.part.deadline_ms / 1000,
+        part_policy=camera.part_id,
+        part_endpoint=camera.part_endpoint,
+        # A picture that comes after its part's deadline could not be judged in time.
+        part_wait_ms=config.part.deadline_ms,
     )
+
+
+def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
+    """Run one camera until its source is finished or it is told to stop.
+
+    Raises:
+        ConfigError: No such camera.
+        SourceError: The source cannot be opened.
+        CounterError: The counter is not writable.
+        EndpointError: An endpoint cannot be used.
+    """
+    cameras = {camera.id: camera for camera in config.camera}
+    if camera_id not in cameras:
+        msg = f"camera {camera_id!r}: not in the config; there are {', '.join(cameras)}"
+        raise ConfigError(msg)
+    camera = cameras[camera_id]
+    stop = stage_stop_flag(supervised=supervised)
+    settings = ingest_settings(config, camera)
     source = open_source(camera)
     counter = DurableCounter(config.counter_path(camera.id))
     context: Context = zmq.Context()

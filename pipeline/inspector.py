@@ -98,7 +98,28 @@ class Inspector:
         self._backbone = backbone
         self._model = model
         self._timer = timer
+        self._recipe = config.line.recipe
         self._streams: dict[StreamKey, _Stream] = {}
+
+    @property
+    def recipe(self) -> str:
+        """The recipe that frames are inspected under now, at first the config's."""
+        return self._recipe
+
+    def change_recipe(self, recipe: str) -> None:
+        """Inspect the frames from now on under ``recipe``, beginning with empty windows.
+
+        The windows and judges of the recipe before are let go, so that memory
+        does not grow with the number of recipes. The recipe in use stays as it is.
+        """
+        if recipe != self._recipe:
+            self._recipe = recipe
+            self._streams.clear()
+
+    def reset(self, camera: str | None = None) -> None:
+        """Empty the windows and judges of one camera, or of all."""
+        kept = {key: s for key, s in self._streams.items() if camera not in {None, key.camera}}
+        self._streams = kept
 
     def inspect(self, frame: Frame) -> Inspection:
         """Score ``frame`` against its window and judge it; it then joins the window.
@@ -126,7 +147,7 @@ class Inspector:
         return inspection.model_copy(update={"compute_ms": 1000 * (self._timer() - begin)})
 
     def _stream(self, frame: Frame) -> _Stream:
-        key = StreamKey(frame.announcement.camera, WHOLE_FRAME, self._config.line.recipe)
+        key = StreamKey(frame.announcement.camera, WHOLE_FRAME, self._recipe)
         if key not in self._streams:
             size = self._config.window.size_frames
             musc = self._config.musc
@@ -236,7 +257,7 @@ class Inspector:
                 "detail": detail,
                 "state": "READY" if self._stream(frame).ready else "WARMING",
                 "window_size": self._config.window.size_frames,
-                "recipe": self._config.line.recipe,
+                "recipe": self._recipe,
                 "model": self._model,
                 "compute_ms": 0.0,
                 **known,

@@ -11,28 +11,30 @@ import json
 import sqlite3
 import zlib
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
 
 from edge.errors import LineError
 from edge.frame import Announcement, FrameKey
+from pipeline.ledger_schema import insert_row, migrations
 from pipeline.results import (
     FrameResult,
     LineIdentity,
     PartVerdict,
     frame_columns,
+    moment_of,
     part_row,
     timestamp,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from edge.contract import Verdict, Why
     from pipeline.inspection import Affine, PatchScores
 
 BUSY_S = 0.5
@@ -41,46 +43,9 @@ READ_BUSY_S = 10.0
 GAP_SEARCH_FRAMES = 100_000
 KEY = "camera = :camera and boot = :boot and seq = :seq"
 
-migrations = Migrations("musc-edge-ledger")
-
 
 class LedgerError(LineError):
     """The ledger cannot be opened or written; the message names the file."""
-
-
-@migrations(name="001_initial")
-def _initial(db: Database) -> None:
-    frame_key = {"camera": str, "boot": str, "seq": int}
-    db.table("verdicts").create(
-        {
-            **frame_key, "part_id": str, "origin": str, "recipe": str, "captured_at": str,
-            "captured_ns": int, "decided_at": str, "verdict": str, "code": int, "reason": str,
-            "detail": str, "score": float, "rescored": float, "refined_score": float,
-            "p_value": float, "threshold": float, "warn": int, "window_n": int,
-            "window_size": int, "admitted": int, "state": str, "latency_ms": int,
-            "compute_ms": float, "model": str, "config_hash": str, "evidence": str,
-        },
-        pk=("camera", "boot", "seq"),
-    ).create_index(["part_id"]).create_index(["captured_at"]).create_index(["verdict"]).create_index(
-        ["camera", "seq"]
-    )  # fmt: skip
-    db.table("parts").create(
-        {
-            "boot": str, "part_seq": int, "part_id": str, "captured_at": str, "decided_at": str,
-            "verdict": str, "code": int, "reason": str, "views": int, "seen": int,
-            "worst_camera": str, "worst_boot": str, "worst_seq": int, "latency_ms": int,
-            "config_hash": str,
-        },
-        pk=("boot", "part_seq"),
-    ).create_index(["part_id"])  # fmt: skip
-    db.table("heatmaps").create(
-        {**frame_key, "rows": int, "columns": int, "scores": bytes, "affine": str, "level": float},
-        pk=("camera", "boot", "seq"),
-    )
-    db.table("cameras").create({"camera": str, "counted_before": int}, pk="camera")
-    db.table("events").create(
-        {"id": int, "time": str, "kind": str, "camera": str, "detail": str}, pk="id"
-    ).create_index(["time"])
 
 
 class LedgerBusyError(LedgerError):
@@ -100,12 +65,14 @@ class Ledger:
         """
         self._path = path
         self._identity = identity
+        self.db: Database
+        """The open database; whoever writes does it inside :meth:`transaction`."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = Database(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None))
-            self._db.enable_wal()
-            self._db.execute(f"pragma synchronous = {synchronous}")
-            migrations.apply(self._db)
+            self.db = Database(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None))
+            self.db.enable_wal()
+            self.db.execute(f"pragma synchronous = {synchronous}")
+            migrations.apply(self.db)
         except (OSError, sqlite3.Error) as error:
             msg = f"ledger {path}: {error}"
             raise LedgerError(msg) from error
@@ -121,20 +88,20 @@ class Ledger:
         self._begin()
         try:
             yield
-            self._db.execute("commit")
+            self.db.execute("commit")
         except sqlite3.Error as error:
-            self._db.rollback()
+            self.db.rollback()
             msg = f"ledger {self._path}: {error}"
             raise LedgerError(msg) from error
         except BaseException:
-            self._db.rollback()
+            self.db.rollback()
             raise
 
     def _begin(self) -> None:
         # Immediate: a transaction that first reads and then writes is refused at once, without
         # the busy limit, when another program writes in between.
         try:
-            self._db.execute("begin immediate")
+            self.db.execute("begin immediate")
         except sqlite3.OperationalError as error:
             kind = LedgerBusyError if "locked" in str(error) else LedgerError
             msg = f"ledger {self._path}: {error}"
@@ -142,12 +109,13 @@ class Ledger:
 
     def has_frame(self, key: FrameKey) -> bool:
         """Tell whether the frame has a row, open or closed."""
-        found = self._db.execute(f"select 1 from verdicts where {KEY}", _key(key))  # noqa: S608 - a constant
+        found = self.db.execute(f"select 1 from verdicts where {KEY}", _key(key))  # noqa: S608 - a constant
         return found.fetchone() is not None
 
     def open_frame(self, announcement: Announcement) -> None:
         """Open the row of an announced frame."""
-        self._insert(
+        insert_row(
+            self.db,
             "verdicts",
             {
                 **_key(announcement.key),
@@ -163,7 +131,7 @@ class Ledger:
         columns = frame_columns(result, self._identity)
         assignments = ", ".join(f"{name} = :{name}" for name in columns)
         statement = f"update verdicts set {assignments} where {KEY} and verdict is null"  # noqa: S608 - our own column names
-        self._db.execute(statement, columns | _key(result.key))
+        self.db.execute(statement, columns | _key(result.key))
         seen = result.inspection
         if seen is not None and seen.patch_scores is not None and seen.affine is not None:
             self._insert_heatmap(result.key, seen.patch_scores, seen.affine, seen.map_level)
@@ -175,11 +143,11 @@ class Ledger:
             f"where {KEY} and verdict = 'PASS'"
         )
         new = {"verdict": result.verdict, "why": result.why, "detail": result.detail}
-        self._db.execute(statement, new | _key(result.key))
+        self.db.execute(statement, new | _key(result.key))
 
     def revoke_part_pass(self, part: PartVerdict) -> None:
         """Turn a part's PASS that nobody has heard of into NO_RESULT."""
-        self._db.execute(
+        self.db.execute(
             "update parts set verdict = :verdict, code = 0, reason = :why "
             "where boot = :boot and part_seq = :part_seq and verdict = 'PASS'",
             {
@@ -192,7 +160,7 @@ class Ledger:
 
     def has_number(self, camera: str, seq: int) -> bool:
         """Tell whether a camera's number has a row, under whatever boot."""
-        found = self._db.execute(
+        found = self.db.execute(
             "select 1 from verdicts where camera = ? and seq = ?", [camera, seq]
         )
         return found.fetchone() is not None
@@ -204,52 +172,86 @@ class Ledger:
         what it counted before belongs to another ledger. Only its last
         GAP_SEARCH_FRAMES are looked at.
         """
-        self._db.execute(
+        self.db.execute(
             "insert or ignore into cameras (camera, counted_before) values (?, ?)", [camera, count]
         )
-        before = self._db.execute(
+        before = self.db.execute(
             "select counted_before from cameras where camera = ?", [camera]
         ).fetchone()[0]
         begin = max(before + 1, count - GAP_SEARCH_FRAMES)
-        rows = self._db.execute(
+        rows = self.db.execute(
             "select seq from verdicts where camera = ? and seq between ? and ?",
             [camera, begin, count],
         )
         return sorted(set(range(begin, count + 1)) - {row[0] for row in rows})[:limit]
 
     def close_part(self, part: PartVerdict) -> None:
-        """Write the one row of a part verdict."""
-        self._insert("parts", part_row(part, self._identity))
+        """Write the one row of a part verdict; its frames are owed no other."""
+        insert_row(self.db, "parts", part_row(part, self._identity))
+        for key in part.frames:
+            self._owe_part(key, owed=False)
+
+    def owe_part(self, keys: Iterable[FrameKey]) -> None:
+        """Note closed frames whose part waits for other views."""
+        for key in keys:
+            self._owe_part(key, owed=True)
+
+    def frames_owed_a_part(self) -> list[FrameResult]:
+        """Return the closed frames whose part an earlier gate did not close any more."""
+        rows = self.db.query("select * from verdicts where part_owed = 1 order by captured_ns")
+        return [_result(row) for row in rows]
 
     def set_evidence(self, key: FrameKey, relative_path: str) -> None:
         """Note where a frame's image lies, below the evidence folder."""
         statement = f"update verdicts set evidence = :evidence where {KEY}"  # noqa: S608 - a constant
-        self._db.execute(statement, {"evidence": relative_path} | _key(key))
+        self.db.execute(statement, {"evidence": relative_path} | _key(key))
 
     def add_event(
         self, moment: datetime, kind: str, camera: str | None, detail: dict[str, Any]
     ) -> None:
         """Note something that happened to the line."""
         row = {"time": timestamp(moment), "kind": kind, "camera": camera}
-        self._insert("events", row | {"detail": json.dumps(detail)})
+        insert_row(self.db, "events", row | {"detail": json.dumps(detail)})
 
     def rows_left_open(self) -> list[Announcement]:
         """Return the frames whose result an earlier gate did not write any more."""
-        rows = self._db.query(
+        rows = self.db.query(
             "select camera, boot, seq, part_id, origin, captured_at, captured_ns "
             "from verdicts where verdict is null order by captured_ns"
         )
         return [Announcement.model_validate(row) for row in rows]
 
+    def recent_parts(self, judged: int, since: datetime) -> list[tuple[Verdict, Why, datetime]]:
+        """Return the latest part verdicts, oldest first, with the time of their decision.
+
+        As many as hold ``judged`` ones that are not from a window that warmed up,
+        and all since ``since``.
+        """
+        recent: list[tuple[Verdict, Why, datetime]] = []
+        rows = self.db.execute("select verdict, reason, decided_at from parts order by rowid desc")
+        for verdict, why, decided_at in rows:
+            decided = moment_of(decided_at)
+            if judged <= 0 and decided < since:
+                break
+            judged -= why not in {"warming", "disabled"}
+            recent.append((verdict, why, decided))
+        rows.close()
+        return recent[::-1]
+
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self.db.close()
+
+    def _owe_part(self, key: FrameKey, *, owed: bool) -> None:
+        statement = f"update verdicts set part_owed = :owed where {KEY} and part_owed != :owed"  # noqa: S608 - a constant
+        self.db.execute(statement, {"owed": int(owed)} | _key(key))
 
     def _insert_heatmap(
         self, key: FrameKey, scores: PatchScores, affine: Affine, level: float | None
     ) -> None:
         rows, columns = scores.shape
-        self._insert(
+        insert_row(
+            self.db,
             "heatmaps",
             {
                 **_key(key),
@@ -260,12 +262,6 @@ class Ledger:
                 "level": level,
             },
         )
-
-    def _insert(self, table: str, row: dict[str, Any]) -> None:
-        # Table.insert looks the schema up on every call, ten times the cost of the insert.
-        names = ", ".join(row)
-        values = ", ".join(f":{name}" for name in row)
-        self._db.execute(f"insert into {table} ({names}) values ({values})", row)  # noqa: S608 - our own names
 
 
 def read_heatmap(row: dict[str, Any]) -> PatchScores:
@@ -297,3 +293,19 @@ def open_for_reading(path: Path) -> Database:
 
 def _key(key: FrameKey) -> dict[str, Any]:
     return {"camera": key.camera, "boot": key.boot, "seq": key.seq}
+
+
+def _result(row: dict[str, Any]) -> FrameResult:
+    """Rebuild the result of a closed row; what the scorer saw stays in the row."""
+    return FrameResult(
+        announcement=Announcement.model_validate(
+            {name: row[name] for name in Announcement.model_fields}
+        ),
+        verdict=row["verdict"],
+        why=row["reason"],
+        detail=row["detail"],
+        state=row["state"],
+        recipe=row["recipe"],
+        decided_at=moment_of(row["decided_at"]),
+        latency_ms=row["latency_ms"],
+    )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.contract import Verdict, Why
+    from edge.frame import FrameKey
 
 REMEMBERED_PARTS = 1024
 """Closed parts whose late views are still recognised."""
@@ -39,6 +40,11 @@ class PartAssembler:
         self._open: OrderedDict[str, _OpenPart] = OrderedDict()
         self._closed: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._part_seq = 0
+
+    @property
+    def single_view(self) -> bool:
+        """Tell whether a part is one frame."""
+        return len(self._views) == 1
 
     def add(self, result: FrameResult, now: Moment) -> list[PartVerdict]:
         """Take a frame result; return the part verdicts that it completes."""
@@ -76,6 +82,10 @@ class PartAssembler:
         """Return when the next part must be closed, or None."""
         return min((part.due_ns for part in self._open.values()), default=None)
 
+    def waiting(self) -> set[FrameKey]:
+        """Return the frames whose part waits for other views."""
+        return {result.key for part in self._open.values() for result in part.results.values()}
+
     def _close(self, part_id: str, now: Moment) -> PartVerdict:
         results = self._open.pop(part_id).results
         self._closed[part_id] = frozenset(self._views) - results.keys()
@@ -93,6 +103,7 @@ class PartAssembler:
             seen=len(results),
             worst=decider,
             first=first,
+            frames=tuple(result.key for result in results.values()),
             verdict=verdict,
             why=why,
             decided_at=now.utc,

@@ -1,154 +1,215 @@
 """What the gate says on MQTT, in the terms of the public contract.
 
-Retained state is said again after every connect, the status last. A message
-that the broker cannot take at its time is counted and not kept: a verdict
-after its deadline must not reach a live topic, and the ledger has it anyway.
+Retained topics are said again after every connect, the status last. A result
+is sent live until its deadline and not a moment later; what the broker has not
+confirmed goes to the history topics, from the outbox.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import TYPE_CHECKING
 
-from edge.contract import StatusMessage, Topics, plc_line
-from edge.mqtt import BrokerError, BrokerSession, BrokerSettings, Will
-from pipeline.results import (
-    FrameResult,
-    LineIdentity,
-    PartVerdict,
-    frame_message,
-    part_message,
-)
+from edge.contract import StatusMessage, late_payload, plc_line
+from edge.mqtt import BrokerSession, Will
+from pipeline.results import frame_message, part_message
 
 if TYPE_CHECKING:
-    from edge.contract import State
+    from collections.abc import Callable
+
+    from edge.commands import CommandResult
+    from edge.contract import AlarmState, CameraState, State, Topics, Verdict
     from edge.frame import FrameKey
-    from pipeline.config_plant import MqttSettings
+    from edge.mqtt import BrokerSettings, Incoming
+    from pipeline.outbox import Kept, Outbox
+    from pipeline.results import FrameResult, LineIdentity, PartVerdict
 
 CONFIRM_POLL_S = 0.01
-
-
-def broker_settings(config: MqttSettings, client_id: str) -> BrokerSettings:
-    """Return where the broker is; user and password come from the environment.
-
-    Raises:
-        BrokerError: The config names an environment variable that is not set.
-    """
-    username, password = (
-        _secret(key, getattr(config, key)) for key in ("username_env", "password_env")
-    )
-    return BrokerSettings(config.host, config.port, config.protocol, client_id, username, password)
-
-
-def _secret(key: str, variable: str) -> str | None:
-    if variable and variable not in os.environ:
-        msg = f"mqtt.{key} = {variable!r}: this environment variable is not set"
-        raise BrokerError(msg)
-    return os.environ[variable] if variable else None
+LIVE_GRACE_NS = 250_000_000
+"""A NO_RESULT is decided when its deadline has passed; so much later it is history."""
+HISTORY = {"verdict": "history", "part": "history/part"}
 
 
 class Publisher:
     """The station's voice."""
 
-    def __init__(self, settings: BrokerSettings, topics: Topics, identity: LineIdentity) -> None:
-        """Prepare the session; ``connect`` makes it."""
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        topics: Topics,
+        identity: LineIdentity,
+    ) -> None:
+        """Prepare the session; ``start`` makes it."""
         self._topics = topics
         self._identity = identity
         self._state: State = "WARMING"
         self._lock = threading.Lock()
-        self._announcing = self._state_is_due = False
+        self._retained: dict[str, bytes] = {}
+        """Payload of each retained topic but the status, which comes after all of them."""
+        self._due: dict[str, None] = {}
+        """Retained topics that are to be said, in this order."""
+        self._announcing = self._state_is_due = self._refused = False
         self._beat = 0
-        self._state_refused = False
         will = Will(topics.under("status"), self._status("OFFLINE"))
-        self._session = BrokerSession(settings, will, on_connect=self._announce_state)
+        self._session = BrokerSession(settings, will, on_connect=lambda _session: self.rebirth())
 
     @property
     def unsent(self) -> int:
         """Messages that no broker took, or that were lost with a connection unconfirmed."""
         return self._session.unsent
 
-    def connect(self, *, required: bool = True) -> None:
-        """Connect to the broker, and again whenever the connection is lost.
+    @property
+    def connected(self) -> bool:
+        """Tell whether the broker is there at the moment."""
+        return self._session.connected
 
-        Args:
-            required: Wait for the broker's answer. A line that starts needs its
-                broker; a gate that restarts must not wait for one that is away.
+    @property
+    def fault(self) -> str:
+        """Why the broker is not there; empty while it is."""
+        return self._session.fault
 
-        Raises:
-            BrokerError: Required, and the broker cannot be reached or refuses.
-        """
-        if required:
-            self._session.connect()
-        else:
-            self._session.start()
+    def start(self, on_command: Callable[[Incoming], None]) -> None:
+        """Connect in the background, and listen for commands; both for ever."""
+        self._session.on_message = on_command
+        self._session.subscribe(self._topics.command("+"))
+        self._session.start()
 
     def state(self, state: State) -> None:
         """Publish the line's state, retained, where it has changed."""
         with self._lock:
             changed = state != self._state
             self._state = state
+            self._state_is_due |= changed
         if changed:
-            self._announce_state(self._session)
+            self._announce()
+
+    def camera(self, camera: str, state: CameraState) -> None:
+        """Publish a camera's state, retained, where it has changed."""
+        self._retain(self._topics.camera(camera), state.encode())
+
+    def alarm(self, name: str, state: AlarmState) -> None:
+        """Publish an alarm's state, retained, where it has changed."""
+        self._retain(self._topics.alarm(name), state.encode())
+
+    def rebirth(self) -> None:
+        """Say all retained topics again, the status last."""
+        with self._lock:
+            self._due = dict.fromkeys(self._retained)
+            self._state_is_due = True
+        self._announce()
 
     def heartbeat(self) -> None:
-        """Count one more second of life; say the state again where it was refused."""
-        if self._state_refused and self._session.connected:
-            self._state_refused = False
-            self._announce_state(self._session)
+        """Count one more second of life; say again what was refused."""
+        if self._refused and self._session.connected:
+            self._refused = False
+            self.rebirth()
         self._beat += 1
         self._session.publish(self._topics.under("heartbeat"), str(self._beat).encode(), qos=0)
 
-    def frame(self, result: FrameResult) -> None:
-        """Publish a frame result."""
-        message = frame_message(result, self._identity)
-        self._session.publish(self._topics.under("verdict"), message.payload(), qos=1)
+    def frame(self, result: FrameResult, number: int, outbox: Outbox, now_ns: int) -> None:
+        """Publish a frame result, kept as ``number``, while its deadline lasts."""
+        until_ns = self._until_ns(result, result.verdict)
+        if now_ns < until_ns:
+            self._live("verdict", self.frame_payload(result), until_ns, number, outbox)
 
-    def part(self, part: PartVerdict) -> None:
+    def part(self, part: PartVerdict, number: int, outbox: Outbox, now_ns: int) -> None:
         """Publish a part verdict: first what the gate is wired to, then the details."""
+        until_ns = self._until_ns(part.first, part.verdict)
+        if now_ns >= until_ns:
+            return
         line = plc_line(self._identity.gate_boot, part.part_seq, part.part_id, part.verdict)
-        self._session.publish(self._topics.under("plc"), line, qos=1)
-        message = part_message(part, self._identity)
-        self._session.publish(self._topics.under("part"), message.payload(), qos=1)
+        self._session.publish(self._topics.under("plc"), line, qos=1, until_ns=until_ns)
+        self._live("part", self.part_payload(part), until_ns, number, outbox)
+
+    def history(self, kept: Kept, outbox: Outbox) -> bool:
+        """Publish a message that could not be said live; False where the broker takes no more."""
+        topic = self._topics.under(HISTORY[kept.topic])
+        outbox.sent_late(kept.id)
+        taken = self._session.publish(topic, late_payload(kept.payload), qos=1, receipt=kept.id)
+        if not taken:
+            outbox.outcome(kept.id, confirmed=False)
+        return taken
+
+    def settle(self, outbox: Outbox) -> None:
+        """Tell the outbox what the broker has confirmed, and what was lost."""
+        for outcome in self._session.outcomes():
+            outbox.outcome(outcome.receipt, confirmed=outcome.confirmed)
 
     def heatmap(self, key: FrameKey, png: bytes) -> None:
         """Publish a heatmap for screens."""
         topic = self._topics.heatmap(key.camera, key.boot, key.seq)
         self._session.publish(topic, png, qos=0)
 
-    def close(self, limit_s: float) -> None:
-        """Say STOPPED, wait for confirmations, disconnect; the rest counts as unsent."""
-        self.state("STOPPED")
+    def answer(self, result: CommandResult) -> None:
+        """Publish the answer to a command."""
+        self._session.publish(self._topics.command("result"), result.payload(), qos=1)
+
+    def frame_payload(self, result: FrameResult) -> bytes:
+        """Return the ``verdict`` message of a frame result."""
+        return frame_message(result, self._identity).payload()
+
+    def part_payload(self, part: PartVerdict) -> bytes:
+        """Return the ``part`` message of a part verdict."""
+        return part_message(part, self._identity).payload()
+
+    def close(self, limit_s: float, last: State = "STOPPED") -> None:
+        """Say the last state, wait for confirmations, disconnect; the rest counts as unsent."""
+        self.state(last)
         until = time.monotonic() + limit_s
         while self._session.connected and self._owes() and time.monotonic() < until:
             time.sleep(CONFIRM_POLL_S)
         self._session.close()
 
+    def _until_ns(self, result: FrameResult, verdict: Verdict) -> int:
+        """Return until when a result may be said live, on the monotonic clock."""
+        if not result.live:
+            return 0
+        deadline_ns = result.announcement.captured_ns + self._identity.deadline_ms * 1_000_000
+        return deadline_ns + (LIVE_GRACE_NS if verdict == "NO_RESULT" else 0)
+
+    def _live(self, topic: str, payload: bytes, until_ns: int, number: int, outbox: Outbox) -> None:
+        outbox.sent_live(number)
+        if not self._session.publish(
+            self._topics.under(topic), payload, qos=1, until_ns=until_ns, receipt=number
+        ):
+            outbox.outcome(number, confirmed=False)
+
     def _owes(self) -> bool:
         return self._announcing or self._session.unconfirmed > 0
 
-    def _announce_state(self, session: BrokerSession) -> None:
-        """Publish the state; of two threads that want to, one does it for both.
+    def _retain(self, topic: str, payload: bytes) -> None:
+        with self._lock:
+            if self._retained.get(topic) == payload:
+                return
+            self._retained[topic] = payload
+            self._due[topic] = None
+        self._announce()
+
+    def _announce(self) -> None:
+        """Publish what is due; of two threads that want to, one does it for both.
 
         So an older state never follows a newer one, and no lock is held while
         paho, which has its own, is called.
         """
         with self._lock:
-            self._state_is_due = True
             if self._announcing:
                 return
             self._announcing = True
-        while (payload := self._next_status()) is not None:
-            if not session.publish(self._topics.under("status"), payload, qos=1, retain=True):
-                self._state_refused = True
+        while (message := self._next_retained()) is not None:
+            if not self._session.publish(*message, qos=1, retain=True):
+                self._refused = True
 
-    def _next_status(self) -> bytes | None:
-        """Return the state that is to be said now; None ends the announcing."""
+    def _next_retained(self) -> tuple[str, bytes] | None:
+        """Return the next topic that is due, the status last; None ends the announcing."""
         with self._lock:
+            if self._due:
+                topic = next(iter(self._due))
+                del self._due[topic]
+                return topic, self._retained[topic]
             self._announcing = due = self._state_is_due
             self._state_is_due = False
-            return self._status(self._state) if due else None
+            return (self._topics.under("status"), self._status(self._state)) if due else None
 
     def _status(self, state: State) -> bytes:
         message = StatusMessage(

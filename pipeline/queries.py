@@ -1,15 +1,23 @@
-"""Questions to the ledger: the latest results, and whether every frame has one."""
+"""Questions to the ledger: results, events, alarms, reviews, and whether every frame has a result.
+
+Every answer is the last rows, the oldest of them first, as the ledger has them.
+"""
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from edge.ingest import read_count
-from pipeline.ledger import open_for_reading
+from edge.counter import read_count
+from pipeline.ledger import LedgerError, open_for_reading
+from pipeline.results import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from pathlib import Path
 
     from sqlite_utils import Database
@@ -19,6 +27,11 @@ SHOWN = (
     "window_n", "latency_ms",
 )  # fmt: skip
 """What a table of results has; --json has everything."""
+EVENTS_SHOWN = ("time", "kind", "camera", "detail")
+ALARMS_SHOWN = ("time", "name", "before", "after", "by", "note", "detail")
+REVIEWS_SHOWN = ("at", "part_id", "label", "by", "note")
+MOMENTS = {"time", "at"}
+"""Columns of rows that may be years apart: a table has their date too."""
 
 
 class AuditLine(TypedDict):
@@ -42,14 +55,44 @@ def latest(
     Raises:
         LedgerError: There is no such file.
     """
-    wanted = {"verdict": verdict, "part_id": part}
-    where = " and ".join(f"{column} = :{column}" for column, value in wanted.items() if value)
-    rows = open_for_reading(ledger).query(
-        f"select * from verdicts {'where ' + where if where else ''} "  # noqa: S608 - our own columns
-        "order by captured_at desc, camera, seq desc limit :limit",
-        {**wanted, "limit": limit},
-    )
-    return list(rows)[::-1]
+    wanted = {"verdict =": verdict, "part_id =": part}
+    return _last(ledger, "verdicts", wanted, "captured_at desc, camera, seq desc", limit)
+
+
+def events(
+    ledger: Path, *, limit: int, kind: str | None = None, since: datetime | None = None
+) -> list[dict[str, Any]]:
+    """Return the last ``limit`` events, oldest first, each with its detail as an object.
+
+    Args:
+        ledger: The file.
+        limit: Rows at most.
+        kind: Only events of this kind.
+        since: Only events at or after this moment, which has a time zone.
+
+    Raises:
+        LedgerError: There is no such file.
+    """
+    wanted = {"kind =": kind, "time >=": timestamp(since) if since else None}
+    return _with_details(_last(ledger, "events", wanted, "id desc", limit))
+
+
+def alarms(ledger: Path, *, limit: int, name: str | None = None) -> list[dict[str, Any]]:
+    """Return the last ``limit`` steps of all alarms or of one, oldest first, details as objects.
+
+    Raises:
+        LedgerError: There is no such file, or it is from before there were alarms.
+    """
+    return _with_details(_last(ledger, "alarms", {"name =": name}, "id desc", limit))
+
+
+def reviews(ledger: Path, *, limit: int, part: str | None = None) -> list[dict[str, Any]]:
+    """Return the last ``limit`` reviews, oldest first; a part's latest is the one that counts.
+
+    Raises:
+        LedgerError: There is no such file, or it is from before there were reviews.
+    """
+    return _last(ledger, "reviews", {"part_id =": part}, "id desc", limit)
 
 
 def audit(ledger: Path, counters: Mapping[str, Path]) -> list[AuditLine]:
@@ -58,22 +101,8 @@ def audit(ledger: Path, counters: Mapping[str, Path]) -> list[AuditLine]:
     Raises:
         LedgerError: There is no such file.
     """
-    db = open_for_reading(ledger)
-    lines: list[AuditLine] = []
-    for camera, path in counters.items():
-        rows = db.query("select verdict, reason from verdicts where camera = ?", [camera])
-        results = Counter(_kind(row) for row in rows)
-        counted, total = read_count(path) - _counted_before(db, camera), results.total()
-        lines.append(
-            AuditLine(
-                camera=camera,
-                counted=counted,
-                rows=total,
-                results=dict(sorted(results.items())),
-                balanced=counted == total and "open" not in results,
-            )
-        )
-    return lines
+    with closing(open_for_reading(ledger)) as db:
+        return [_audit_line(db, camera, path) for camera, path in counters.items()]
 
 
 def audit_text(lines: list[AuditLine]) -> str:
@@ -87,12 +116,54 @@ def audit_text(lines: list[AuditLine]) -> str:
 
 
 def cell(column: str, value: object) -> str:
-    """Return a table cell: short numbers, the time without its date, nothing for NULL."""
+    """Return a table cell: short numbers and times, nothing for NULL.
+
+    A capture's time is without its date, an event's without its microseconds.
+    """
     if value is None:
         return ""
+    if column in MOMENTS:
+        return f"{str(value)[:10]} {str(value)[11:19]}"
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}={inner}" for name, inner in value.items())
+    if isinstance(value, str):
+        # A refused command is an event, and its words must not steer the terminal.
+        value = "".join(char if char.isprintable() else "?" for char in value)
     if column == "captured_at":
         return str(value)[11:23]
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _last(
+    ledger: Path, table: str, wanted: Mapping[str, str | None], order: str, limit: int
+) -> list[dict[str, Any]]:
+    """Return the last rows by ``order`` that meet each comparison whose value is known."""
+    known = {comparison: value for comparison, value in wanted.items() if value is not None}
+    where = " and ".join(f"{comparison} ?" for comparison in known) or "true"
+    query = f"select * from {table} where {where} order by {order} limit ?"  # noqa: S608 - our own columns
+    with closing(open_for_reading(ledger)) as db:
+        try:
+            return list(db.query(query, [*known.values(), limit]))[::-1]
+        except sqlite3.Error as error:
+            msg = f"ledger {ledger}: {error}"
+            raise LedgerError(msg) from error
+
+
+def _with_details(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row | {"detail": json.loads(row["detail"] or "{}")} for row in rows]
+
+
+def _audit_line(db: Database, camera: str, counter: Path) -> AuditLine:
+    rows = db.query("select verdict, reason from verdicts where camera = ?", [camera])
+    results = Counter(_kind(row) for row in rows)
+    counted, total = read_count(counter) - _counted_before(db, camera), results.total()
+    return AuditLine(
+        camera=camera,
+        counted=counted,
+        rows=total,
+        results=dict(sorted(results.items())),
+        balanced=counted == total and "open" not in results,
+    )
 
 
 def _counted_before(db: Database, camera: str) -> int:

@@ -30,7 +30,6 @@ class Moment:
 class LineIdentity:
     """What all results of one line have in common."""
 
-    recipe: str
     config_hash: str
     gate_boot: str
     deadline_ms: int
@@ -47,10 +46,14 @@ class FrameResult:
     why: Why
     detail: str
     state: State
+    recipe: str
+    """What was on the line: the inspection's recipe, or the gate's where there is none."""
     decided_at: datetime
     latency_ms: int
     inspection: Inspection | None = None
     """The opinion it rests on; None where the frame was not scored in time."""
+    live: bool = True
+    """Whether anybody may wait for it; what was counted and never announced is past."""
 
     @property
     def key(self) -> FrameKey:
@@ -72,6 +75,8 @@ class PartVerdict:
     """The result that decided; None where it was a missing view."""
     first: FrameResult
     """The first view's result; the part's times count from its capture."""
+    frames: tuple[FrameKey, ...]
+    """The views that came."""
     verdict: Verdict
     why: Why
     decided_at: datetime
@@ -81,6 +86,12 @@ class PartVerdict:
 def timestamp(moment: datetime) -> str:
     """Return ISO-8601 with microseconds and Z."""
     return moment.astimezone(timezone.utc).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def moment_of(text: str) -> datetime:
+    """Return the time of a :func:`timestamp`."""
+    # Python 3.10 does not read the Z.
+    return datetime.fromisoformat(text.removesuffix("Z") + "+00:00")
 
 
 def frame_message(result: FrameResult, identity: LineIdentity) -> VerdictMessage:
@@ -138,7 +149,7 @@ def frame_columns(result: FrameResult, identity: LineIdentity) -> dict[str, Any]
         "detail": result.detail,
         "state": result.state,
         "latency_ms": result.latency_ms,
-        "recipe": seen.recipe if seen else identity.recipe,
+        "recipe": result.recipe,
         "config_hash": identity.config_hash,
         "score": seen.score if seen else None,
         "rescored": seen.rescored if seen else None,
@@ -189,7 +200,7 @@ def _shared(result: FrameResult, identity: LineIdentity) -> dict[str, Any]:
         "score": _short(deciding),
         "thr": _short(seen.threshold) if seen else None,
         "state": result.state,
-        "recipe": seen.recipe if seen else identity.recipe,
+        "recipe": result.recipe,
         "model": seen.model if seen else None,
         "cfg": identity.config_hash,
         "img": str(result.key) if seen and seen.evidence else None,

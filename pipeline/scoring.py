@@ -1,15 +1,15 @@
-"""The scorer process: a loop around the inspector, and the only one with torch.
+"""The scorer's loop around an inspector: frames in, inspections out, orders obeyed.
 
 Cameras send frames on credit; the scorer inspects them one after the other in
 the order they came, sends each inspection to the gate at once and the image
-of a frame worth keeping after it. It holds no promise: if it dies, the gate
-answers for its frames.
+of a frame worth keeping after it. An order of the gate holds for every frame
+inspected after it was read. The scorer holds no promise: if it dies, the gate
+answers for its frames. The inspector is given, so nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 from collections import deque
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import cv2
 import zmq
 
-from edge.clock import Clock, SystemClock
 from edge.sockets import (
     HIGH_WATER_IMAGES,
     Context,
@@ -27,11 +26,11 @@ from edge.sockets import (
     receive_all,
     try_send,
 )
-from edge.stopping import announce_ready, stage_stop_flag
 from edge.wire import (
     BYTE_BITS,
     Credit,
     Hello,
+    Order,
     ScorerLeft,
     ScorerUp,
     WireError,
@@ -39,16 +38,16 @@ from edge.wire import (
     decode_note,
     encode_note,
 )
-from pipeline.build import build_inspector
 from pipeline.heatmap import HeatmapError, encode_png
 from pipeline.inspection import encode_evidence, encode_inspection
+from pipeline.scorer_orders import FrameInspector, ScorerOrders
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edge.clock import Clock
     from edge.frame import Frame
     from pipeline.config import Config
-    from pipeline.inspector import Inspector
 
 log = logging.getLogger(__name__)
 
@@ -102,9 +101,16 @@ class Scoring:
     """Moves frames from the cameras through the inspector to the gate."""
 
     def __init__(
-        self, config: Config, inspector: Inspector, model: str, clock: Clock, context: Context
+        self, config: Config, inspector: FrameInspector, model: str, clock: Clock, context: Context
     ) -> None:
         """Bind for the cameras and connect to the gate.
+
+        Args:
+            config: The line's settings.
+            inspector: Whoever looks at the frames.
+            model: Digest of backbone and weights, told to the gate.
+            clock: For presence and the drain at the end.
+            context: Owner of the sockets.
 
         Raises:
             EndpointError: The endpoint for frames cannot be bound.
@@ -113,7 +119,8 @@ class Scoring:
         self._inspector = inspector
         self._clock = clock
         self._boot = secrets.token_hex(8)
-        self._presence = encode_note(ScorerUp(scorer=self._boot, model=model))
+        self._model = model
+        self._orders = ScorerOrders(inspector, [camera.id for camera in config.camera])
         self._cameras = bind_router(context, config.endpoint("frames"), HIGH_WATER_IMAGES)
         self._gate = connect_dealer(
             context, config.endpoint("inspections"), f"scorer-{self._boot}", HIGH_WATER_IMAGES
@@ -126,8 +133,11 @@ class Scoring:
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Inspect until ``stop``; then finish what is held or on its way, without new credit."""
+        poller = zmq.Poller()
+        poller.register(self._cameras, zmq.POLLIN)
+        poller.register(self._gate, zmq.POLLIN)
         while not stop():
-            self._cameras.poll(0 if self._held else POLL_MS)
+            poller.poll(0 if self._held else POLL_MS)
             self.step()
         self._stopping = True
         until = self._clock.monotonic_ns() + DRAIN_LIMIT_NS
@@ -141,10 +151,11 @@ class Scoring:
     def step(self) -> None:
         """Take what has arrived, inspect one frame, send what can be sent."""
         self._take_messages()
+        self._take_orders()
         now = self._clock.monotonic_ns()
         if now >= self._next_presence_ns:
             self._next_presence_ns = now + PRESENCE_NS
-            try_send(self._gate, [self._presence])
+            self._say_presence()
         if self._held:
             self._inspect(*self._held.popleft())
         self._flush()
@@ -174,6 +185,26 @@ class Scoring:
             except WireError as error:
                 log.warning("the scorer refused a message from %s: %s", sender, error)
 
+    def _take_orders(self) -> None:
+        for parts in receive_all(self._gate):
+            try:
+                note = decode_note(parts[-1])
+            except WireError as error:
+                log.warning("the scorer refused a message from the gate: %s", error)
+                continue
+            if not isinstance(note, Order):
+                log.warning("the scorer takes no %s from the gate", note.kind)
+                continue
+            # Behind the inspections that wait: they were made before it.
+            self._unsent.append([encode_note(self._orders.answer(note))])
+            self._flush()
+            # The gate hears of another recipe at once, not at the next beat.
+            self._next_presence_ns = 0
+
+    def _say_presence(self) -> None:
+        up = ScorerUp(scorer=self._boot, model=self._model, recipe=self._inspector.recipe)
+        try_send(self._gate, [encode_note(up)])
+
     def _take_hello(self, sender: bytes, part: memoryview) -> None:
         note = decode_note(part)
         if isinstance(note, Hello):
@@ -202,24 +233,6 @@ class Scoring:
             try_send(self._cameras, [sender, encode_note(credit)])
 
 
-def run_scoring(config: Config, *, supervised: bool) -> None:
-    """Run the scorer until it is told to stop."""
-    stop = stage_stop_flag(supervised=supervised)
-    inspector, model = build_inspector(config)
-    context: Context = zmq.Context()
-    loop = Scoring(config, inspector, model, SystemClock(), context)
-    announce_ready(supervised=supervised)
-    try:
-        loop.run(stop.is_set)
-    finally:
-        loop.close()
-        context.term()
-    if supervised:
-        # All is sent and closed; unloading torch would take 1.4 s of the 5 s to stop.
-        logging.shutdown()
-        os._exit(0)
-
-
 def _image(frame: Frame) -> bytes:
     """Return the frame as PNG, its values moved up to fill 8 or 16 bits."""
     container_bits = BYTE_BITS if frame.bit_depth <= BYTE_BITS else 2 * BYTE_BITS
@@ -227,3 +240,10 @@ def _image(frame: Frame) -> bytes:
     if frame.pixel_format == "rgb":
         return encode_png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     return encode_png(pixels)
+
+
+def run_scoring(config: Config, *, supervised: bool) -> None:
+    """Run the scorer; moved to :mod:`pipeline.scoring_stage`."""
+    from pipeline.scoring_stage import run_scoring as run  # noqa: PLC0415 - it imports torch
+
+    run(config, supervised=supervised)

@@ -4,7 +4,8 @@ Start goes upstream (broker, gate, scorer, cameras), each when the one before
 is ready; stop goes downstream (cameras, scorer, gate, broker), so that every
 announced frame still finds an open gate. A stage that fails before it was ever
 ready ends the run: its message is the reason. Later failures are restarted
-with back-off, for ever.
+for ever, at once after a good time and with back-off where they follow each
+other. Each stage keeps to itself: the others run on while one is restarted.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POLL_S = 0.05
-BACKOFF_FIRST_S = 0.5
+BACKOFF_FIRST_S = 0.2
 BACKOFF_LIMIT_S = 10.0
+GOOD_TIME_S = 5.0
+"""A stage that was ready for so long is restarted as if it had never failed."""
 STOP_LIMITS_S = {"ingest": 1.4, "scoring": 1.4, "gate": 1.7, "broker": 0.5}
 """Until a stage is killed; together the 5 s that a line may take to stop."""
 
@@ -51,6 +54,8 @@ class StageCommand:
     """broker, gate, scoring or ingest."""
     name: str
     arguments: tuple[str, ...]
+    module: str = "pipeline"
+    """What ``python -m`` runs."""
 
 
 class Stage:
@@ -62,7 +67,7 @@ class Stage:
         self.ready = self.was_ready = self.finished = False
         self._stderr = stderr
         self._process: subprocess.Popen[bytes] | None = None
-        self._restart_at = 0.0
+        self._ready_at = self._restart_at = 0.0
         self._backoff_s = BACKOFF_FIRST_S
 
     @property
@@ -72,18 +77,16 @@ class Stage:
 
     def start(self) -> None:
         """Start the process in a group of its own, so that Ctrl-C reaches only the supervisor."""
-        # At its first start a gate insists on its broker; later it must come back without.
-        again = self.was_ready and self.command.kind == "gate"
-        flags = ["--supervised", "--again"] if again else ["--supervised"]
+        command = self.command
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline", *self.command.arguments, *flags],
+            [sys.executable, "-m", command.module, *command.arguments, "--supervised"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             start_new_session=True,
         )
         os.set_blocking(_pipe(self._process).fileno(), False)
-        log.info("%s started, pid %d", self.command.name, self._process.pid)
+        log.info("%s started, pid %d", command.name, self._process.pid)
 
     def check(self, now: float) -> None:
         """Take note of readiness and of an end; start again when the back-off is over.
@@ -93,11 +96,13 @@ class Stage:
         """
         if self._process is None:
             if not self.finished and now >= self._restart_at:
-                self.start()
+                self._try_to_start(now)
             return
-        if not self.ready and b"ready" in (_pipe(self._process).read() or b""):
+        # Read on after it is ready: a pipe that is full would stop the stage.
+        said = _pipe(self._process).read() or b""
+        if not self.ready and b"ready" in said:
             self.ready = self.was_ready = True
-            self._backoff_s = BACKOFF_FIRST_S
+            self._ready_at = now
         code = self._process.poll()
         if code is not None:
             self._ended(code, now)
@@ -120,19 +125,30 @@ class Stage:
         self._close_pipes()
         self._process = None
 
+    def _try_to_start(self, now: float) -> None:
+        try:
+            self.start()
+        except OSError as error:
+            # No memory or no process left at the moment: the line must outlive that.
+            self._failed(f"cannot be started, {error.strerror or error}", 1, now)
+
     def _ended(self, code: int, now: float) -> None:
         self._close_pipes()
+        if self.ready and now - self._ready_at >= GOOD_TIME_S:
+            self._backoff_s = BACKOFF_FIRST_S
         self._process, self.ready = None, False
         if code == 0 and self.command.kind == "ingest":
             self.finished = True
             log.info("%s finished", self.command.name)
             return
+        self._failed(f"ended with code {code}", code, now)
+
+    def _failed(self, how: str, code: int, now: float) -> None:
+        """Plan the next start; a stage that was never ready is given up instead."""
         if not self.was_ready:
-            msg = f"{self.command.name} failed at start, exit code {code}"
+            msg = f"{self.command.name} failed at start: {how}"
             raise StageError(msg, exit_code=code if code in {1, 2} else 1)
-        log.warning(
-            "%s ended with code %d, again in %.1f s", self.command.name, code, self._backoff_s
-        )
+        log.warning("%s %s, again in %.1f s", self.command.name, how, self._backoff_s)
         self._restart_at = now + self._backoff_s
         self._backoff_s = min(2 * self._backoff_s, BACKOFF_LIMIT_S)
 

@@ -14,7 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from lines import Listener, free_port, running, write_config
 
-SCHEMAS = Path(__file__).parents[2] / "deploy" / "schema"
+SCHEMAS = Path(__file__).parents[2] / "deploy" / "contract"
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import select
 import signal
 import socket
 import subprocess
 import threading
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from edge.embedded_broker import HOST, serve
 from edge.mqtt import BrokerSession, BrokerSettings
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from edge.mqtt import Protocol, Will
+    from edge.mqtt import Incoming, Protocol, Will
 
 LIMIT_S = 15.0
 RETRY_S = 0.02
@@ -70,7 +72,9 @@ def start_mosquitto(
     """
     port = port or free_port()
     config = folder / "mosquitto.conf"
-    config.write_text("\n".join((f"listener {port} {HOST}", "persistence false", *more, "")))
+    # Started by root, mosquitto would become a user who cannot read the test's folder.
+    first = (f"listener {port} {HOST}", "persistence false", f"user {getpass.getuser()}")
+    config.write_text("\n".join((*first, *more, "")))
     log = folder / "mosquitto.log"
     with log.open("wb") as output:
         process = subprocess.Popen([program, "-c", str(config)], stdout=output, stderr=output)
@@ -89,11 +93,12 @@ def start_mosquitto(
 class FragileMosquitto:
     """A mosquitto that can be paused, killed and started again on its port."""
 
-    def __init__(self, program: str, folder: Path, *more: str) -> None:
-        """Start it; ``more`` are lines of its config."""
+    def __init__(self, program: str, folder: Path, *more: str, anonymous: bool = True) -> None:
+        """Start it; ``more`` are lines of its config, ``anonymous`` who needs no login."""
         self._program, self._folder = program, folder
-        self._config = ("allow_anonymous true", *more)
-        self._process, self.port = start_mosquitto(program, folder, *self._config)
+        self._access = f"allow_anonymous {str(anonymous).lower()}"
+        self._more = more
+        self._process, self.port = start_mosquitto(program, folder, self._access, *more)
 
     def pause(self) -> None:
         """Let it take bytes from its clients no more, and answer none."""
@@ -108,11 +113,87 @@ class FragileMosquitto:
         self._process.kill()
         self._process.wait(LIMIT_S)
 
-    def start_again(self) -> None:
-        """Start it on the same port."""
+    def start_again(self, *more: str) -> None:
+        """Start it on the same port, with other lines of config where some are given."""
+        self._more = more or self._more
         self._process, self.port = start_mosquitto(
-            self._program, self._folder, *self._config, port=self.port
+            self._program, self._folder, self._access, *self._more, port=self.port
         )
+
+
+def login_lines(folder: Path, **passwords: str) -> tuple[str, ...]:
+    """Return config with which mosquitto knows these users, and write its password file."""
+    file = folder / "passwords"
+    file.touch(mode=0o600)
+    for user, password in passwords.items():
+        _run("mosquitto_passwd", "-b", str(file), user, password)
+    return (f"password_file {file}",)
+
+
+def acl_lines(folder: Path, *rules: str) -> tuple[str, ...]:
+    """Return config with which mosquitto keeps these rules, and write its access file.
+
+    Rules before the first ``user NAME`` are those of clients without a login.
+    """
+    file = folder / "access"
+    file.write_text("\n".join((*rules, "")))
+    file.chmod(0o600)
+    return (f"acl_file {file}",)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """PEM files of a broker and its clients; the broker's is valid for 127.0.0.1, no other name."""
+
+    ca: Path
+    foreign_ca: Path
+    server: Path
+    server_key: Path
+    client: Path
+    client_key: Path
+
+    def lines(self, *, client_needed: bool = False) -> tuple[str, ...]:
+        """Return config with which mosquitto encrypts, and perhaps asks for a certificate."""
+        return (
+            f"cafile {self.ca}",
+            f"certfile {self.server}",
+            f"keyfile {self.server_key}",
+            f"require_certificate {str(client_needed).lower()}",
+        )
+
+
+def make_certificates(folder: Path) -> Certificates:
+    """Make two authorities, and a certificate of the first for a broker and for a client."""
+    ca, _ = _authority(folder, "ca")
+    foreign_ca, _ = _authority(folder, "foreign")
+    server, client = (_signed(folder, name) for name in ("server", "client"))
+    return Certificates(ca, foreign_ca, *server, *client)
+
+
+NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+
+def _authority(folder: Path, name: str) -> tuple[Path, Path]:
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    files = ("-keyout", str(key), "-out", str(cert))
+    _run("openssl", "req", "-x509", *NEW_KEY, "-days", "2", "-subj", f"/CN={name}", *files)
+    return cert, key
+
+
+def _signed(folder: Path, name: str) -> tuple[Path, Path]:
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    request, names = folder / f"{name}.csr", folder / "names"
+    names.write_text(f"subjectAltName = IP:{HOST}\n")
+    files = ("-keyout", str(key), "-out", str(request))
+    _run("openssl", "req", "-new", *NEW_KEY, "-subj", f"/CN={name}", *files)
+    signer = ("-CA", str(folder / "ca.pem"), "-CAkey", str(folder / "ca.key"), "-CAcreateserial")
+    signed = ("-in", str(request), "-out", str(cert), "-extfile", str(names))
+    _run("openssl", "x509", "-req", *signer, "-days", "2", *signed)
+    return cert, key
+
+
+def _run(program: str, *words: str) -> None:
+    subprocess.run([program, *words], check=True, capture_output=True, timeout=LIMIT_S)
 
 
 class Line:
@@ -174,6 +255,7 @@ class Inbox:
     def __init__(self, session: BrokerSession) -> None:
         """Listen to the session."""
         self.messages: list[tuple[str, bytes]] = []
+        self.incoming: list[Incoming] = []
         self._came = threading.Condition()
         session.on_message = self._take
 
@@ -187,9 +269,10 @@ class Inbox:
         """Return what came on a topic."""
         return [payload for said, payload in self.messages if said == topic]
 
-    def _take(self, topic: str, payload: bytes) -> None:
+    def _take(self, message: Incoming) -> None:
         with self._came:
-            self.messages.append((topic, payload))
+            self.incoming.append(message)
+            self.messages.append((message.topic, message.payload))
             self._came.notify_all()
 
 
@@ -203,9 +286,10 @@ def open_sessions() -> Iterator[Callable[..., BrokerSession]]:
         protocol: Protocol = "3.1.1",
         will: Will | None = None,
         on_connect: Callable[[BrokerSession], None] | None = None,
+        **options: Any,
     ) -> BrokerSession:
-        name = f"test-{len(sessions)}"
-        session = BrokerSession(BrokerSettings(HOST, port, protocol, name), will, on_connect)
+        settings = BrokerSettings(HOST, port, protocol, f"test-{len(sessions)}")
+        session = BrokerSession(settings, will, on_connect, **options)
         sessions.append(session)
         session.connect(LIMIT_S)
         return session

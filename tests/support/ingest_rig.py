@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import zmq
 
-from edge.ingest import DurableCounter, Ingest, IngestSettings, Policy
+from edge.counter import DurableCounter
+from edge.ingest import Ingest, IngestSettings, Policy
 from edge.sockets import Context, Socket, bind_router
 from edge.sources import Capture, EndOfSourceError
 from edge.wire import (
     Acknowledged,
     Begins,
+    CameraHere,
     Credit,
     Hello,
     Note,
+    PartAt,
     decode_frame,
     decode_note,
     encode_note,
@@ -27,12 +30,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.frame import Frame
+    from edge.part_ids import PartPolicy
 
 BOOT = "0123456789abcdef"
 CAMERA = "c1"
 LIMIT_MS = 5_000
 QUIET_MS = 30
 MS = 1_000_000
+
+PRESENCE = Hello | CameraHere
 
 _Kind = TypeVar("_Kind", bound=Note)
 
@@ -123,8 +129,13 @@ class Peer:
 
     def notes(self, limit_ms: int = QUIET_MS) -> list[Note]:
         """Return the notes that have arrived, without greetings and the start's own."""
-        notes = [decode_note(parts[0]) for parts in self.take(limit_ms) if len(parts) == 1]
-        return [note for note in notes if not isinstance(note, Hello | Begins)]
+        return [
+            note for note in self.all_notes(limit_ms) if not isinstance(note, PRESENCE | Begins)
+        ]
+
+    def all_notes(self, limit_ms: int = QUIET_MS) -> list[Note]:
+        """Return the notes that have arrived, greetings and all."""
+        return [decode_note(parts[0]) for parts in self.take(limit_ms) if len(parts) == 1]
 
     def frames(self, limit_ms: int = QUIET_MS) -> list[Frame]:
         """Return the frames that have arrived."""
@@ -151,6 +162,8 @@ class Rig:
         queue_frames: int = 8,
         interval_ms: int = 0,
         drain_s: float = 2.0,
+        part_policy: PartPolicy = "source",
+        part_wait_ms: int = 500,
         connected: bool = True,
     ) -> None:
         """Start an ingest; with ``connected`` both peers are there and know the camera."""
@@ -158,6 +171,7 @@ class Rig:
         self.source = FakeSource(captures)
         self.gate = Peer(context, f"ipc://{folder}/gate")
         self.scorer = Peer(context, f"ipc://{folder}/scorer")
+        self.part_endpoint = f"ipc://{folder}/parts"
         self.counter_path = folder / "c1.count"
         settings = IngestSettings(
             camera=CAMERA,
@@ -167,6 +181,9 @@ class Rig:
             queue_frames=queue_frames,
             interval_ms=interval_ms,
             drain_s=drain_s,
+            part_policy=part_policy,
+            part_endpoint=self.part_endpoint,
+            part_wait_ms=part_wait_ms,
         )
         counter = DurableCounter(self.counter_path)
         self.ingest = Ingest(settings, self.source, counter, BOOT, self.clock, context)
@@ -181,7 +198,7 @@ class Rig:
         self.ingest._notices.resend(self.clock.ns)
         self.gate.take()
         self.acknowledge(self.ingest._counter.value, "begins")
-        self.ingest._take_acknowledgements()
+        self.ingest._take_notes()
 
     def wait_for_peers(self) -> None:
         """Wait until both connections stand."""
@@ -200,6 +217,11 @@ class Rig:
         self.gate.send(Acknowledged(boot=boot, seq=seq, notice=notice))
         self._await(self.ingest._gate)
 
+    def tell_part(self, part_id: str) -> None:
+        """Let the gate tell the part of the next frame, and wait until that has arrived."""
+        self.gate.send(PartAt(part_id=part_id))
+        self._await(self.ingest._gate)
+
     def grant(self, settled: int, window: int, boot: str = BOOT) -> None:
         """Let the scorer grant credit, and wait until that has arrived."""
         self.scorer.send(Credit(boot=boot, settled=settled, window=window))
@@ -208,8 +230,7 @@ class Rig:
     def meet_scorer(self) -> None:
         """Wait for the camera's greeting, without which the scorer cannot answer."""
         while not self.scorer.take():
-            self.clock.advance_ms(200)
-            self.ingest._say_hello(self.clock.ns)
+            self.ingest._queue.say_hello()
 
     def _await(self, socket: Socket) -> None:
         if not socket.poll(LIMIT_MS):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from edge.mqtt import Incoming
     from pipeline.queries import AuditLine
 
 LIMIT_S = 90.0
@@ -169,9 +170,9 @@ class Listener:
         with self._lock:
             return [payload for topic, payload in self.messages if topic.split("/")[6] == name]
 
-    def _take(self, topic: str, payload: bytes) -> None:
+    def _take(self, message: Incoming) -> None:
         with self._lock:
-            self.messages.append((topic, payload))
+            self.messages.append((message.topic, message.payload))
 
 
 def _kill(pid: int) -> None:

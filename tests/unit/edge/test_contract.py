@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import math
 from typing import Any, get_args
 
 import pytest
@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # ships no types
 from pydantic import ValidationError
 
+from edge.asyncapi import schemas
 from edge.contract import (
     CODES,
     LATENCY_LIMIT_MS,
     MESSAGE_LIMIT_BYTES,
+    NUMBER_FLOOR,
     PartMessage,
     State,
     StatusMessage,
@@ -23,14 +25,13 @@ from edge.contract import (
     Verdict,
     VerdictMessage,
     Why,
+    late_payload,
     plc_line,
-    schemas,
 )
 from edge.frame import FRAME_KEY_LIMIT, SEQ_LIMIT, FrameKey
 
 PART_CHARACTERS = "".join(char for char in map(chr, range(0x21, 0x7F)) if char not in ';"\\')
-SCHEMA_FOLDER = Path(__file__).parents[3] / "deploy" / "schema"
-LONGEST_NUMBER = -1.23456789e-300
+LONGEST_NUMBER = -1.23456789e-99
 LONGEST_WHY = max(get_args(Why), key=len)
 LONGEST_STATE = max(get_args(State), key=len)
 LONGEST_KEY = FrameKey("c" * 16, "f" * 16, SEQ_LIMIT)
@@ -63,6 +64,7 @@ LONGEST_PART: dict[str, Any] = LONGEST_RESULT | {
     "seen": 99,
     "worst": "c" * 16,
 }
+TOPICS = Topics("musc", "berlin", "press", "l3", "s1")
 BOX = dict.fromkeys("xywh", 32_768)
 EXAMPLE: dict[str, Any] = {
     "v": 1, "boot": "7f3a9c01b2d4e5f6", "seq": 18231, "part": "A-000812", "cam": "c1",
@@ -129,6 +131,56 @@ def test_every_part_id_fits(part: str, verdict: Verdict) -> None:
     assert check("part", whole.payload())["part"] == part
 
 
+@given(
+    part=st.text(PART_CHARACTERS, min_size=1, max_size=48),
+    number=st.floats(allow_nan=False, allow_infinity=False),
+    p=st.floats(0, 1, exclude_min=True),
+    verdict=st.sampled_from(list(CODES)),
+)
+@settings(max_examples=100, deadline=None)
+def test_history_says_the_same_late(part: str, number: float, p: float, verdict: Verdict) -> None:
+    """What an outage kept back is valid, within the limit, and differs by late and at most img."""
+    said = {"verdict": verdict, "code": CODES[verdict], "part": part, "score": number}
+    frame = VerdictMessage(**LONGEST_FRAME | outcome(verdict) | said | {"p": p}).payload()
+    whole = PartMessage(**LONGEST_PART | said).payload()
+
+    for name, kept in (("history", frame), ("history-part", whole)):
+        late = late_payload(kept)
+        fields = check(name, late)
+
+        assert len(late) <= MESSAGE_LIMIT_BYTES
+        assert fields.pop("late") is True
+        assert json.loads(kept).items() >= fields.items()
+        assert set(json.loads(kept)) - set(fields) <= {"img"}
+
+
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+def test_longest_history_fits(verdict: Verdict) -> None:
+    """The longest kept messages fit their limit with late; they lose at most img."""
+    fields = {"verdict": verdict, "code": CODES[verdict]}
+    frame = late_payload(VerdictMessage(**LONGEST_FRAME, **outcome(verdict)).payload())
+    part = late_payload(PartMessage(**LONGEST_PART, **fields).payload())
+
+    assert max(len(frame), len(part)) <= MESSAGE_LIMIT_BYTES
+    assert set(LONGEST_FRAME) - set(check("history", frame)) <= {"img"}
+    assert set(LONGEST_PART) - set(check("history-part", part)) <= {"img"}
+
+
+def test_history_of_a_short_message_keeps_its_image() -> None:
+    """An ordinary message goes to history with everything that it said."""
+    late = late_payload(VerdictMessage(**EXAMPLE).payload())
+
+    assert check("history", late) == EXAMPLE | {"late": True}
+    assert late_payload(late) == late
+
+
+@pytest.mark.parametrize("payload", [b"", b"7", b"[]", b"{}", b"\xff", b'{"part_seq":1}'])
+def test_rubbish_has_no_history(payload: bytes) -> None:
+    """What is no result is refused with ValueError, not sent."""
+    with pytest.raises(ValueError, match=r".+"):
+        late_payload(payload)
+
+
 @pytest.mark.parametrize("state", get_args(State))
 def test_longest_status_fits(state: State) -> None:
     """A status in every state is valid and within the limit."""
@@ -147,8 +199,15 @@ def test_any_number_is_short(number: float) -> None:
 
     shown = json.dumps(check("verdict", message.payload())["score"])
 
-    assert len(shown) <= len("-1.23457e-300")
-    assert float(shown) == pytest.approx(max(-99_999.0, min(99_999.0, number)), rel=1e-5)
+    size = max(NUMBER_FLOOR, min(99_999.0, abs(number)))
+    assert len(shown) <= len("-1.23457e-99")
+    assert float(shown) == pytest.approx(math.copysign(size, number), rel=1e-5, abs=0)
+
+
+def test_zero_stays_zero() -> None:
+    """The floor of what is shown is for numbers near zero, not for zero itself."""
+    assert VerdictMessage(**EXAMPLE | {"score": 0.0, "thr": -0.0}).score == 0.0
+    assert VerdictMessage(**EXAMPLE | {"score": 0.0, "thr": -0.0}).thr == 0.0
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
@@ -245,27 +304,34 @@ def test_only_pass_is_one() -> None:
 
 def test_topics_are_the_contracts() -> None:
     """The topic tree is prefix, version, site, area, line, station, in this order."""
-    topics = Topics("musc", "berlin", "press", "l3", "s1")
+    root = "musc/v1/berlin/press/l3/s1"
 
-    assert topics.under("plc") == "musc/v1/berlin/press/l3/s1/plc"
-    assert topics.heatmap("c1", "ab", 7) == "musc/v1/berlin/press/l3/s1/heatmap/c1/ab/7"
-
-
-@pytest.mark.parametrize("name", ["verdict", "part", "status"])
-def test_shipped_schemas_are_these(name: str) -> None:
-    """The schemas in deploy/ are what the models generate, and are themselves valid."""
-    shipped = json.loads((SCHEMA_FOLDER / f"{name}.schema.json").read_text(encoding="utf-8"))
-
-    assert shipped == schemas()[name]
-    Draft202012Validator.check_schema(shipped)
-    assert sorted(path.name for path in SCHEMA_FOLDER.iterdir()) == [
-        "part.schema.json",
-        "status.schema.json",
-        "verdict.schema.json",
-    ]
+    assert TOPICS.under("plc") == f"{root}/plc"
+    assert TOPICS.heatmap("c1", "ab", 7) == f"{root}/heatmap/c1/ab/7"
+    assert TOPICS.camera("c1") == f"{root}/camera/c1/status"
+    assert TOPICS.alarm("disk_low") == f"{root}/alarm/disk_low"
+    assert TOPICS.command("ack") == f"{root}/cmd/ack"
 
 
-@pytest.mark.parametrize("name", ["verdict", "part", "status"])
+@pytest.mark.parametrize(
+    ("topic", "verb"),
+    [
+        ("cmd/ack", "ack"),
+        ("cmd/anything", "anything"),
+        ("cmd/result", None),
+        ("cmd/", None),
+        ("cmd/ack/now", None),
+        ("verdict", None),
+        ("cmd", None),
+    ],
+)
+def test_verb_of_a_topic(topic: str, verb: str | None) -> None:
+    """A command topic has one verb; the box's own results and all other topics have none."""
+    assert TOPICS.verb(TOPICS.under(topic)) == verb
+    assert TOPICS.verb(f"elsewhere/{topic}") is None
+
+
+@pytest.mark.parametrize("name", sorted(schemas()))
 def test_payloads_are_flat(name: str) -> None:
     """No field of any payload is an object or a list."""
     for field in schemas()[name]["properties"].values():

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from edge.counter import CounterError, DurableCounter, read_count
 from edge.frame import SEQ_LIMIT
-from edge.ingest import DurableCounter, IngestError, read_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,17 +49,17 @@ def test_damaged_counter_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "c1.count"
     path.write_text(content, encoding="utf-8")
 
-    with pytest.raises(IngestError, match=f"counter {path}: .* is not a number from 0 to"):
+    with pytest.raises(CounterError, match=f"counter {path}: .* is not a number from 0 to"):
         DurableCounter(path)
     assert path.read_text(encoding="utf-8") == content
 
 
 def test_counter_that_is_a_folder_is_named(tmp_path: Path) -> None:
     """A counter that cannot be opened is refused with its path and the reason."""
-    with pytest.raises(IngestError, match=f"counter {tmp_path}: Is a directory"):
+    with pytest.raises(CounterError, match=f"counter {tmp_path}: Is a directory"):
         DurableCounter(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(IngestError, match=f"counter {tmp_path}/file/c1: File exists"):
+    with pytest.raises(CounterError, match=f"counter {tmp_path}/file/c1: File exists"):
         DurableCounter(tmp_path / "file" / "c1")
 
 

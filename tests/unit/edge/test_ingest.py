@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 from ingest_rig import BOOT, LIMIT_MS, Rig, good, only
 
-from edge.ingest import (
-    HELLO_NS,
-    UNACKNOWLEDGED_LIMIT,
-    read_count,
-)
+from edge.counter import read_count
+from edge.ingest import PRESENCE_NS, UNACKNOWLEDGED_LIMIT
 from edge.notices import RESEND_NS
 from edge.sources import Capture
 from edge.wire import Announced, Hello, Lost, decode_note
@@ -54,7 +51,7 @@ def test_full_disk_announces_nothing(rig: MakeRig, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(OSError, match="No space left"):
         line.ingest.step()
-    assert line.gate.take() == []
+    assert line.gate.notes() == []
 
 
 def test_announcement_says_what_is_known(rig: MakeRig) -> None:
@@ -72,17 +69,17 @@ def test_announcement_says_what_is_known(rig: MakeRig) -> None:
 
 
 def test_resent_until_acknowledged(rig: MakeRig) -> None:
-    """An announcement is repeated, word by word, every half second until acknowledged."""
+    """An announcement is repeated, unchanged, every half second until acknowledged."""
     line = rig(good())
     line.ingest.step()
-    first = line.gate.take(LIMIT_MS // 20)
+    first = line.gate.notes(LIMIT_MS // 20)
     line.clock.advance_ms(RESEND_MS - 1)
     line.ingest.step()
-    too_early = line.gate.take()
+    too_early = line.gate.notes()
 
     line.clock.advance_ms(1)
     line.ingest.step()
-    again = line.gate.take()
+    again = line.gate.notes()
     line.acknowledge(1)
     line.ingest.step()
     line.clock.advance_ms(10 * RESEND_MS)
@@ -91,7 +88,7 @@ def test_resent_until_acknowledged(rig: MakeRig) -> None:
     assert len(first) == 1
     assert too_early == []
     assert again == first
-    assert line.gate.take() == []
+    assert line.gate.notes() == []
 
 
 @pytest.mark.parametrize(
@@ -104,13 +101,13 @@ def test_only_its_own_acknowledgement_counts(
     """An acknowledgement of another frame, notice or boot does not stop the resending."""
     line = rig(good())
     line.ingest.step()
-    first = line.gate.take()
+    first = line.gate.notes()
 
     line.acknowledge(seq, notice, boot)
     line.clock.advance_ms(RESEND_MS)
     line.ingest.step()
 
-    assert line.gate.take() == first
+    assert line.gate.notes() == first
 
 
 def test_gate_that_comes_late_hears_all(rig: MakeRig) -> None:
@@ -209,10 +206,10 @@ def test_lost_notice_is_resent(rig: MakeRig) -> None:
     """A loss is repeated until the gate acknowledges it, as an announcement is."""
     line = rig(Capture(None, fault="0.png: cut short"))
     line.ingest.step()
-    first = line.gate.take()
+    first = line.gate.notes()
     line.clock.advance_ms(RESEND_MS)
     line.ingest.step()
-    again = line.gate.take()
+    again = line.gate.notes()
 
     line.acknowledge(1, "lost")
     line.clock.advance_ms(RESEND_MS)
@@ -220,7 +217,7 @@ def test_lost_notice_is_resent(rig: MakeRig) -> None:
 
     assert len(first) == 1
     assert again == first
-    assert line.gate.take() == []
+    assert line.gate.notes() == []
 
 
 CORRUPT = {
@@ -303,7 +300,7 @@ def test_greets_with_its_count(rig: MakeRig) -> None:
     line.steps(2)
     line.scorer.take()
 
-    line.clock.advance_ms(HELLO_NS // 1_000_000 - 1)
+    line.clock.advance_ms(PRESENCE_NS // 1_000_000 - 1)
     line.ingest.step()
     early = line.scorer.take()
     line.clock.advance_ms(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -14,10 +14,17 @@ from edge.wire import (
     MAX_NOTE_BYTES,
     Acknowledged,
     Announced,
+    Begins,
+    CameraHere,
+    CameraLeft,
     Credit,
     Hello,
     Lost,
     Note,
+    Order,
+    Ordered,
+    PartAt,
+    ScorerLeft,
     ScorerUp,
     WireError,
     decode_frame,
@@ -43,7 +50,16 @@ NOTES: list[Note] = [
     Acknowledged(boot=BOOT, seq=SEQ_LIMIT, notice="lost"),
     Hello(camera="c1", boot=BOOT, sent=0),
     Credit(boot=BOOT, settled=3, window=2),
-    ScorerUp(scorer=BOOT, model="a89d1abb"),
+    Lost(announcement=SEEN, why="missed_trigger", detail="no picture within 500 ms"),
+    Begins(camera="c1", boot=BOOT, seq=0),
+    CameraHere(camera="c1", boot=BOOT, state="NO_TRIGGER"),
+    CameraLeft(camera="c1", boot=BOOT),
+    PartAt(part_id="A-000812"),
+    ScorerUp(scorer=BOOT, model="a89d1abb", recipe="lid-blue"),
+    ScorerLeft(scorer=BOOT),
+    Order(order=BOOT, verb="pin", recipe="lid-blue", camera="c1", boot=BOOT, seq=7),
+    Order(order=BOOT, verb="reset", recipe="lid-blue"),
+    Ordered(order=BOOT, ok=False, code="not_supported", detail="there are no pins"),
 ]
 
 
@@ -51,6 +67,11 @@ def frame(pixels: Any = None, pixel_format: PixelFormat = "mono", bit_depth: int
     """Return a frame of 2 x 3 pixels unless told otherwise."""
     values = np.arange(6, dtype=np.uint8).reshape(2, 3) if pixels is None else pixels
     return Frame(SEEN, values, pixel_format, bit_depth)
+
+
+def test_every_kind_is_tried() -> None:
+    """The notes below are of every kind that there is."""
+    assert {type(note) for note in NOTES} == set(get_args(Note))
 
 
 @pytest.mark.parametrize("note", NOTES, ids=lambda note: note.kind)
@@ -75,6 +96,12 @@ def test_notes_round_trip(note: Note) -> None:
         (b'{"kind":"hello","camera":"c1","boot":"0123456789abcdef","sent":0,"x":1}', "x"),
         (b'{"kind":"hello","camera":"a/b","boot":"0123456789abcdef","sent":0}', "camera"),
         (b'{"kind":"hello","camera":"c1","boot":"0123456789abcdef","sent":1e12}', "sent"),
+        (b'{"kind":"camera_here","camera":"c1","boot":"0123456789abcdef","state":"OK"}', "state"),
+        (b'{"kind":"part_at","part_id":"A;1"}', "part_id"),
+        (b'{"kind":"part_at","part_id":""}', "part_id"),
+        (b'{"kind":"order","order":"1","verb":"reset","recipe":"r"}', "order"),
+        (b'{"kind":"order","order":"0123456789abcdef","verb":"stop","recipe":"r"}', "verb"),
+        (b'{"kind":"order","order":"0123456789abcdef","verb":"recipe","recipe":"a/b"}', "recipe"),
         (b"\xff\xfe", "not a note"),
     ],
 )

@@ -65,10 +65,8 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
 
-    assert (
-        "camera.0.fps: unknown key; known here: id, interval_ms, kind, loop, part_endpoint, part_id, path"
-        in str(caught.value)
-    )
+    known = "known here: id, interval_ms, kind, loop, part_endpoint, part_id, path"
+    assert f"camera.0.fps: unknown key; {known}" in str(caught.value)
 
 
 def test_single_bracket_camera_is_explained(tmp_path: Path) -> None:

@@ -196,6 +196,58 @@ def test_torch_says_memory_in_words_on_the_cpu() -> None:
         box.inspect(frame(2, np.zeros((28, 28), np.uint8)))
 
 
+def test_other_recipe_warms_up_anew() -> None:
+    """After a change of recipe frames are NO_RESULT `warming` under it until READY again."""
+    box = inspector()
+    for seq in range(1, 21):
+        box.inspect(frame(seq, part(seq)))
+
+    box.change_recipe("lid")
+    seen = [box.inspect(frame(seq, part(seq))) for seq in range(21, 41)]
+
+    assert box.recipe == "lid"
+    assert {one.recipe for one in seen} == {"lid"}
+    assert [one.window_n for one in seen[:3]] == [0, 1, 2]
+    assert [one.why for one in seen] == ["warming"] * 16 + ["score"] * 4
+
+
+def test_recipe_back_and_forth_leaves_no_trace() -> None:
+    """The windows of a recipe are not kept for its return, so memory does not grow."""
+    box = inspector()
+    box.inspect(frame(1, part(1)))
+    layouts = []
+
+    for number in range(2, 6):
+        box.change_recipe(f"r{number % 2}")
+        layouts.append(box.inspect(frame(number, np.full((28 * number, 28), 9, np.uint8))))
+
+    assert {(one.why, one.window_n) for one in layouts} == {("warming", 0)}
+    assert len(box._streams) == 1
+
+
+def test_recipe_in_use_stays_as_it_is() -> None:
+    """The gate repeats the recipe until it is heard: saying it again empties nothing."""
+    box = inspector(line={"recipe": "lid"})
+    box.inspect(frame(1, part(1)))
+
+    box.change_recipe("lid")
+
+    assert box.inspect(frame(2, part(2))).window_n == 1
+
+
+@pytest.mark.parametrize(("camera", "left"), [("c1", [0, 1]), (None, [0, 0]), ("c3", [1, 1])])
+def test_reset_empties_what_it_names(camera: str | None, left: list[int]) -> None:
+    """A reset empties the windows of one camera, or of all, and of no other."""
+    box = inspector()
+    for name in ("c1", "c2"):
+        box.inspect(frame(1, part(1), camera=name))
+
+    box.reset(camera)
+
+    seen = [box.inspect(frame(2, part(2), camera=name)).window_n for name in ("c1", "c2")]
+    assert seen == left
+
+
 def test_cameras_do_not_share_a_window() -> None:
     """Each camera is scored against its own frames."""
     box = inspector()

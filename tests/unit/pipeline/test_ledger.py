@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-IDENTITY = LineIdentity("default", "91d0aabb", "fedcba9876543210", 100)
+IDENTITY = LineIdentity("91d0aabb", "fedcba9876543210", 100)
 
 
 @pytest.fixture

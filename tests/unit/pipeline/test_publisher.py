@@ -8,12 +8,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 import pytest
-from brokers import EmbeddedBroker, Inbox, free_port, open_sessions, wait_until
+from brokers import EmbeddedBroker, Inbox, open_sessions, wait_until
 
 from edge import mqtt
 from edge.contract import Topics
 from edge.embedded_broker import HOST
-from edge.mqtt import BrokerError, BrokerSession, BrokerSettings
+from edge.mqtt import BrokerSession, BrokerSettings, Incoming
 from pipeline.publisher import Publisher
 from pipeline.results import LineIdentity
 
@@ -33,8 +33,20 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_publisher(port: int) -> Publisher:
     """Return a publisher that is not connected yet."""
-    identity = LineIdentity("lid-blue", "91d0", "f" * 16, 500)
+    identity = LineIdentity("91d0", "f" * 16, 500)
     return Publisher(BrokerSettings(HOST, port, "3.1.1", "gate"), TOPICS, identity)
+
+
+def ignore(_command: Incoming) -> None:
+    """Take a command and do nothing."""
+
+
+def connected_publisher(port: int) -> Publisher:
+    """Return a publisher whose broker is there."""
+    publisher = make_publisher(port)
+    publisher.start(ignore)
+    wait_until(lambda: publisher.connected)
+    return publisher
 
 
 def states(inbox: Inbox) -> list[str]:
@@ -46,20 +58,12 @@ def states(inbox: Inbox) -> list[str]:
     return [state for state, _ in groupby(heard)]
 
 
-def test_a_required_broker_is_named() -> None:
-    """A line that starts without its broker fails and says which one."""
-    port = free_port()
-
-    with pytest.raises(BrokerError, match=f"{HOST}:{port} cannot be reached"):
-        make_publisher(port).connect(required=True)
-
-
 def test_a_gate_need_not_wait_for_its_broker(embedded_broker: EmbeddedBroker) -> None:
-    """Not required, an absent broker stops nothing, and hears the newest state when it comes."""
+    """An absent broker stops nothing, and hears the newest state when it comes."""
     embedded_broker.stop()
     publisher = make_publisher(embedded_broker.port)
 
-    publisher.connect(required=False)
+    publisher.start(ignore)
     publisher.state("READY")
     refused = publisher.unsent
     embedded_broker.start()
@@ -78,8 +82,7 @@ def test_an_older_state_never_follows_a_newer(
     embedded_broker_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one thread hangs with the old state in its hands, another one's state comes after."""
-    publisher = make_publisher(embedded_broker_port)
-    publisher.connect()
+    publisher = connected_publisher(embedded_broker_port)
     in_hand, go_on = threading.Event(), threading.Event()
     publish: Callable[..., bool] = BrokerSession.publish
     said: list[str] = []
@@ -106,8 +109,7 @@ def test_an_older_state_never_follows_a_newer(
 
 def test_the_last_word_is_stopped(embedded_broker_port: int) -> None:
     """However many threads change the state, what the broker keeps in the end is STOPPED."""
-    publisher = make_publisher(embedded_broker_port)
-    publisher.connect()
+    publisher = connected_publisher(embedded_broker_port)
     kinds: tuple[State, ...] = ("READY", "DEGRADED", "FAULT")
 
     def change() -> None:
@@ -127,3 +129,46 @@ def test_the_last_word_is_stopped(embedded_broker_port: int) -> None:
 
     assert publisher.unsent == 0
     assert states(inbox) == ["STOPPED"]
+
+
+def test_all_retained_topics_are_said_again_the_status_last(embedded_broker_port: int) -> None:
+    """`rebirth` repeats every retained topic with its newest payload, and then the status."""
+    publisher = connected_publisher(embedded_broker_port)
+    publisher.camera("c1", "ONLINE")
+    publisher.alarm("disk_low", "ACTIVE_UNACK")
+    publisher.alarm("disk_low", "ACTIVE_ACK")
+    publisher.state("READY")
+    with open_sessions() as connect:
+        inbox = Inbox(listener := connect(embedded_broker_port))
+        listener.subscribe(TOPICS.under("#"))
+        wait_until(lambda: "READY" in states(inbox))
+        before = len(inbox.messages)
+        publisher.rebirth()
+        wait_until(lambda: len(inbox.messages) >= before + 3)
+        again = inbox.messages[-3:]
+        publisher.close(LIMIT_S)
+
+    assert again[:2] == [
+        (TOPICS.camera("c1"), b"ONLINE"),
+        (TOPICS.alarm("disk_low"), b"ACTIVE_ACK"),
+    ]
+    assert again[2][0] == TOPICS.under("status")
+
+
+def test_commands_are_heard(embedded_broker_port: int) -> None:
+    """Whatever is published on `cmd/+` reaches the publisher's listener."""
+    heard: list[Incoming] = []
+    publisher = make_publisher(embedded_broker_port)
+    publisher.start(heard.append)
+    wait_until(lambda: publisher.connected)
+    with open_sessions() as connect:
+        sender = connect(embedded_broker_port)
+
+        def arrived() -> bool:
+            sender.publish(TOPICS.command("rebirth"), b"{}", qos=1)
+            return bool(heard)
+
+        wait_until(arrived)
+    publisher.close(LIMIT_S)
+
+    assert (heard[0].topic, heard[0].payload) == (TOPICS.command("rebirth"), b"{}")

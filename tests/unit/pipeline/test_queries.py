@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def path(tmp_path: Path) -> Path:
     """Return a ledger with a PASS, a FAIL and a frame that is still open."""
     path = tmp_path / "ledger.db"
-    ledger = Ledger(path, "NORMAL", LineIdentity("default", "91d0aabb", "f" * 16, 100))
+    ledger = Ledger(path, "NORMAL", LineIdentity("91d0aabb", "f" * 16, 100))
     gate = Gate(100)
     with ledger.transaction():
         ledger.missing_frames("c1", 0, limit=1)

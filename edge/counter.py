@@ -1,0 +1,70 @@
+"""The durable count of a camera's triggers: every frame's number, across restarts.
+
+One small file a camera, written and synced before the number is used for
+anything, so that no power loss can give the same number twice.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from edge.errors import LineError
+from edge.frame import SEQ_LIMIT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNTER_DIGITS = 20
+
+
+class CounterError(LineError):
+    """The counter cannot be used; the message names the file."""
+
+
+class DurableCounter:
+    """The number of triggers since the box was built, safe against power loss."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the counter.
+
+        Raises:
+            CounterError: The file cannot be read or written, or holds no number.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.value = read_count(path)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            msg = f"counter {path}: {error.strerror or error}"
+            raise CounterError(msg) from error
+
+    def next(self) -> int:
+        """Count one trigger; the number is on disk when this returns."""
+        self.value += 1
+        os.pwrite(self._file, f"{self.value:0{COUNTER_DIGITS}d}\n".encode(), 0)
+        os.fsync(self._file)
+        return self.value
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+def read_count(path: Path) -> int:
+    """Return the durable count of a camera, 0 where it never ran.
+
+    Raises:
+        CounterError: The file cannot be read, or holds no number up to SEQ_LIMIT.
+    """
+    try:
+        text = path.read_bytes().strip() or b"0"
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        msg = f"counter {path}: {error.strerror or error}"
+        raise CounterError(msg) from error
+    if not text.isdigit() or len(text) > COUNTER_DIGITS or int(text) > SEQ_LIMIT:
+        msg = f"counter {path}: {text[:COUNTER_DIGITS]!r} is not a number from 0 to {SEQ_LIMIT}"
+        raise CounterError(msg)
+    return int(text)

@@ -1,0 +1,63 @@
+"""Which cameras are there: a dead camera must not look like an empty belt.
+
+Each ingest process says several times a second how its camera is. One that
+falls silent is LOST; one that said goodbye is LOST too, but no fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from edge.frame import CameraState
+    from edge.wire import CameraHere, CameraLeft
+
+SILENCE_NS = 2_000_000_000
+"""Ten times the interval at which ingest says that it is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    state: CameraState
+    heard_ns: int
+    left: bool = False
+
+
+class CameraWatch:
+    """The cameras of a line, as their ingest processes tell."""
+
+    def __init__(self, cameras: Iterable[str], now_ns: int, grace_ns: int) -> None:
+        """Expect ``cameras``; each may take ``grace_ns`` to say its first word."""
+        self._expected_ns = now_ns + grace_ns
+        self._cameras = tuple(cameras)
+        self._seen: dict[str, _Seen] = {}
+
+    def heard(self, note: CameraHere, now_ns: int) -> None:
+        """Take note of a camera that is there."""
+        self._seen[note.camera] = _Seen(note.state, now_ns)
+
+    def left(self, note: CameraLeft, now_ns: int) -> None:
+        """Take note of a camera that stops as it was asked to."""
+        self._seen[note.camera] = _Seen("LOST", now_ns, left=True)
+
+    def states(self, now_ns: int) -> dict[str, CameraState]:
+        """Return the state of each camera that is known or overdue."""
+        known: dict[str, CameraState] = {}
+        for camera in self._cameras:
+            seen = self._seen.get(camera)
+            if seen is not None:
+                known[camera] = "LOST" if now_ns - seen.heard_ns > SILENCE_NS else seen.state
+            elif now_ns > self._expected_ns:
+                known[camera] = "LOST"
+        return known
+
+    def lost(self, now_ns: int) -> frozenset[str]:
+        """Return the cameras that should be there and are not."""
+        return frozenset(
+            camera
+            for camera, state in self.states(now_ns).items()
+            if state == "LOST" and not (camera in self._seen and self._seen[camera].left)
+        )

@@ -1,0 +1,126 @@
+"""``musc-edge events``, ``alarms`` and ``review``: what the ledger knows beside the results."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from pipeline.cli_output import print_rows
+from pipeline.config_file import load_config
+
+if TYPE_CHECKING:
+    from edge.commands import ReviewCommand
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the line.")]
+LedgerOption = Annotated[
+    Path | None, typer.Option("--ledger", help="Ledger file, instead of a config.")
+]
+JsonRowsOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+class LabelChoice(str, Enum):
+    """What a part can have been."""
+
+    GOOD = "good"
+    DEFECT = "defect"
+
+
+def events(
+    config: ConfigOption = Path("config.toml"),
+    *,
+    ledger: LedgerOption = None,
+    kind: Annotated[str | None, typer.Option(help="Only events of this kind.")] = None,
+    since: Annotated[datetime | None, typer.Option(help="Only from this moment on, UTC.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Latest events to show.")] = 20,
+    as_json: JsonRowsOption = False,
+) -> None:
+    """Show what happened to the line, the latest last."""
+    from pipeline import queries
+
+    begin = since.replace(tzinfo=timezone.utc) if since else None
+    rows = queries.events(_path(config, ledger), limit=limit, kind=kind, since=begin)
+    _print(queries.EVENTS_SHOWN, rows, as_json=as_json)
+
+
+def alarms(
+    config: ConfigOption = Path("config.toml"),
+    *,
+    ledger: LedgerOption = None,
+    name: Annotated[str | None, typer.Option(help="Only this alarm.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Latest steps to show.")] = 20,
+    as_json: JsonRowsOption = False,
+) -> None:
+    """Show the history of the alarms, the latest step last."""
+    from pipeline import queries
+
+    rows = queries.alarms(_path(config, ledger), limit=limit, name=name)
+    _print(queries.ALARMS_SHOWN, rows, as_json=as_json)
+
+
+def review(
+    part: Annotated[str | None, typer.Argument(help="Id of the part.")] = None,
+    config: ConfigOption = Path("config.toml"),
+    *,
+    ledger: LedgerOption = None,
+    label: Annotated[LabelChoice | None, typer.Option(help="What the part really was.")] = None,
+    by: Annotated[str, typer.Option(help="Who says so.")] = "",
+    note: Annotated[str, typer.Option(help="Why, at most 200 characters.")] = "",
+    list_them: Annotated[
+        bool, typer.Option("--list", help="Show the reviews, of PART alone where it is given.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Latest reviews to show.")] = 20,
+    as_json: JsonRowsOption = False,
+) -> None:
+    """State what a part really was, or show what was stated."""
+    from pipeline import queries
+    from pipeline.reviews import add_review
+
+    if list_them:
+        if label is not None or by or note:
+            msg = "--list shows reviews; --label, --by and --note write one"
+            raise typer.BadParameter(msg)
+        rows = queries.reviews(_path(config, ledger), limit=limit, part=part)
+        _print(queries.REVIEWS_SHOWN, rows, as_json=as_json)
+        return
+    said = _statement(part, label, by, note)
+    path = _path(config, ledger)
+    add_review(path, said.part, said.label, said.by, said.note, datetime.now(timezone.utc))
+    _print(queries.REVIEWS_SHOWN, queries.reviews(path, limit=1, part=part), as_json=as_json)
+
+
+def _statement(part: str | None, label: LabelChoice | None, by: str, note: str) -> ReviewCommand:
+    """Return the review by the rules of ``cmd/review``.
+
+    Raises:
+        typer.BadParameter: Something is missing or outside its limits.
+    """
+    from edge.commands import CommandError, parse_command
+
+    if part is None or label is None or not by:
+        msg = "a review needs PART, --label and --by; --list shows those that there are"
+        raise typer.BadParameter(msg)
+    fields = {"txn": "cli", "by": by, "part": part, "label": label.value, "note": note}
+    payload = json.dumps(fields, ensure_ascii=False).encode(errors="surrogatepass")
+    try:
+        return cast("ReviewCommand", parse_command("review", payload))
+    except CommandError as error:
+        raise typer.BadParameter(error.detail) from error
+
+
+def _path(config: Path, ledger: Path | None) -> Path:
+    return ledger or load_config(config).ledger.path
+
+
+def _print(columns: tuple[str, ...], rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    from pipeline.queries import cell
+
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    print_rows(columns, [[cell(column, row[column]) for column in columns] for row in rows])

@@ -1,0 +1,144 @@
+"""What each command does: alarms, recipe, windows, reviews, part ids."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from edge.commands import (
+    AckCommand,
+    Command,
+    PartCommand,
+    PinCommand,
+    RebirthCommand,
+    RecipeCommand,
+    ReleaseCommand,
+    ResetCommand,
+    ReviewCommand,
+    ShelveCommand,
+)
+from edge.wire import Order
+from pipeline.alarm import AlarmError
+from pipeline.command_desk import Reply
+from pipeline.ledger import LedgerError
+from pipeline.reviews import insert_review
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.alarm import AlarmBook, Transition
+    from pipeline.config import Config
+    from pipeline.gate import Gate
+    from pipeline.ledger import Ledger
+    from pipeline.line_memory import LineMemory
+    from pipeline.results import Moment
+    from pipeline.scorer_link import ScorerLink
+
+DONE = Reply(ok=True, code="done")
+
+
+class LineVerbs:
+    """Does what commands say to the line; each inside the transaction of one pass."""
+
+    def __init__(
+        self,
+        config: Config,
+        gate: Gate,
+        alarms: AlarmBook,
+        scorer: ScorerLink,
+        ledger: Ledger,
+        memory: LineMemory,
+        tell_part: Callable[[str, str], bool],
+    ) -> None:
+        """Work on the gate's own state; ``tell_part`` relays (camera, part id) to its ingest."""
+        self._config = config
+        self._gate = gate
+        self._alarms = alarms
+        self._scorer = scorer
+        self._ledger = ledger
+        self._memory = memory
+        self._tell_part = tell_part
+        self.transitions: list[Transition] = []
+        """Steps of alarms, until the loop takes them."""
+        self.rebirth_is_due = False
+
+    def execute(self, command: Command, now: Moment) -> Reply | None:
+        """Do what a command says; None where the scorer has to answer."""
+        if isinstance(command, AckCommand | ShelveCommand):
+            return self._alarm(command, now)
+        if isinstance(command, RecipeCommand):
+            return self._recipe(command, now)
+        if isinstance(command, ReviewCommand):
+            return self._review(command, now)
+        if isinstance(command, PartCommand):
+            return self._part(command)
+        if isinstance(command, RebirthCommand):
+            self.rebirth_is_due = True
+            return DONE
+        return self._order(command, now)
+
+    def _alarm(self, command: AckCommand | ShelveCommand, now: Moment) -> Reply:
+        book, name, by = self._alarms, command.alarm, command.by
+        try:
+            if isinstance(command, AckCommand):
+                self.transitions += book.acknowledge(name, by, now)
+            elif command.minutes == 0:
+                self.transitions += book.unshelve(name, by, now)
+            else:
+                self.transitions += book.shelve(name, by, command.minutes, command.note, now)
+        except AlarmError as error:
+            return Reply(ok=False, code=error.code, detail=str(error))
+        return DONE
+
+    def _recipe(self, command: RecipeCommand, now: Moment) -> Reply:
+        if command.recipe == self._gate.recipe:
+            return Reply(ok=True, code="done", detail=f"{command.recipe} is on the line already")
+        change = {"from": self._gate.recipe, "to": command.recipe, "by": command.by}
+        self._gate.change_recipe(command.recipe, now)
+        self._memory.keep_recipe(self._config.line.recipe, command.recipe)
+        self._ledger.add_event(now.utc, "recipe", None, change)
+        return Reply(ok=True, code="done", detail="parts have no result until the window is filled")
+
+    def _review(self, command: ReviewCommand, now: Moment) -> Reply:
+        try:
+            insert_review(
+                self._ledger.db, command.part, command.label, command.by, command.note, now.utc
+            )
+        except LedgerError as error:
+            return Reply(ok=False, code="unknown_part", detail=str(error))
+        return DONE
+
+    def _part(self, command: PartCommand) -> Reply:
+        told = [c.id for c in self._config.camera if c.part_id == "message"]
+        wanted = [command.cam] if command.cam is not None else told
+        if not wanted or not set(wanted) <= set(told):
+            detail = "no such camera takes part messages; set part_id = 'message'"
+            return Reply(ok=False, code="not_expected", detail=detail)
+        deaf = [camera for camera in wanted if not self._tell_part(camera, command.part)]
+        if deaf:
+            return Reply(ok=False, code="camera_lost", detail=f"not there: {', '.join(deaf)}")
+        return DONE
+
+    def _order(
+        self, command: ResetCommand | PinCommand | ReleaseCommand, now: Moment
+    ) -> Reply | None:
+        if command.cam is not None and command.cam not in {c.id for c in self._config.camera}:
+            return Reply(ok=False, code="unknown_camera", detail=f"no camera {command.cam}")
+        if not self._gate.has_scorer:
+            return Reply(ok=False, code="scorer_down", detail="the scorer is not there")
+        if isinstance(command, ResetCommand):
+            self._gate.forget_windows()
+        frame = (command.boot, command.seq) if isinstance(command, PinCommand) else (None, None)
+        order = Order(
+            order=secrets.token_hex(8),
+            verb=VERBS[type(command)],
+            recipe=self._gate.recipe,
+            camera=command.cam,
+            boot=frame[0],
+            seq=frame[1],
+        )
+        self._scorer.order(order, command.txn, now.monotonic_ns)
+        return None
+
+
+VERBS = {ResetCommand: "reset", PinCommand: "pin", ReleaseCommand: "release"}

@@ -1,0 +1,179 @@
+"""What the gate does with a pass: first the ledger, then the world.
+
+``write`` runs inside the transaction and puts every result beside the messages
+that tell it; ``tell`` runs after the commit. So what the plant hears is on
+disk, and what the broker misses is kept. A PASS that took too long to reach the disk is
+said as NO_RESULT, and corrected there by the next pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.gate import part_too_late, too_late
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pipeline.config import Config
+    from pipeline.evidence_worker import EvidenceWorker
+    from pipeline.gate_intake import Pass
+    from pipeline.ledger import Ledger
+    from pipeline.line_memory import LineMemory
+    from pipeline.outbox import Outbox
+    from pipeline.parts import PartAssembler
+    from pipeline.publisher import Publisher
+    from pipeline.results import FrameResult, Moment, PartVerdict
+
+log = logging.getLogger(__name__)
+
+SETTLE_NS = 1_000_000_000
+
+
+class _KeptFrame(NamedTuple):
+    result: FrameResult
+    number: int
+
+
+class _KeptPart(NamedTuple):
+    part: PartVerdict
+    number: int
+
+
+class Journal:
+    """Writes passes to the ledger and tells them."""
+
+    def __init__(
+        self,
+        config: Config,
+        ledger: Ledger,
+        memory: LineMemory,
+        outbox: Outbox,
+        parts: PartAssembler,
+        evidence: EvidenceWorker,
+        publisher: Publisher,
+        moment: Callable[[], Moment],
+    ) -> None:
+        """Work on the open ledger."""
+        self._deadline_ms = config.part.deadline_ms
+        self._heatmaps = config.mqtt.heatmaps
+        self._ledger = ledger
+        self._memory = memory
+        self._outbox = outbox
+        self._parts = parts
+        self._evidence = evidence
+        self._publisher = publisher
+        self._moment = moment
+        self._next_settle_ns = 0
+        self._kept_frames: list[_KeptFrame] = []
+        self._kept_parts: list[_KeptPart] = []
+        # A PASS that came too late to be said was said as NO_RESULT; the next pass corrects it.
+        self._unheard_frames: list[_KeptFrame] = []
+        self._unheard_parts: list[_KeptPart] = []
+        self.counts: Counter[str] = Counter()
+        """Results so far: PASS, FAIL, and NO_RESULT by reason."""
+
+    def write(self, work: Pass) -> None:
+        """Put a pass into the open transaction."""
+        self._correct()
+        for result in work.results:
+            self._ledger.close_frame(result)
+        for part in work.parts:
+            self._ledger.close_part(part)
+        if not self._parts.single_view:
+            waiting = self._parts.waiting()
+            self._ledger.owe_part(r.key for r in work.results if r.key in waiting)
+        self._kept_parts = [
+            _KeptPart(p, self._outbox.put("part", self._publisher.part_payload(p), work.moment))
+            for p in work.parts
+        ]
+        self._kept_frames = [
+            _KeptFrame(
+                r, self._outbox.put("verdict", self._publisher.frame_payload(r), work.moment)
+            )
+            for r in work.results
+        ]
+        for transition in work.transitions:
+            self._memory.keep_transition(transition)
+        self._note_evidence(work)
+        self._publisher.settle(self._outbox)
+        # Deleting is a write to disk: with the results, or once a second.
+        if work.results or work.moment.monotonic_ns >= self._next_settle_ns:
+            self.settle_outbox(work.moment)
+
+    def tell(self, work: Pass) -> None:
+        """Publish a pass that is committed."""
+        self._unheard_frames, self._unheard_parts = [], []
+        # A frame is judged late at the moment its part was: the two must not contradict each other.
+        told: dict[str, Moment] = {}
+        for part, number in self._kept_parts:
+            told[part.part_id] = self._moment()
+            self._tell_part(part, number, told[part.part_id])
+        for result, number in self._kept_frames:
+            now = told.get(result.announcement.part_id) or self._moment()
+            self._tell_frame(result, number, now)
+            self.counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
+        self._kept_frames, self._kept_parts = [], []
+        for one in work.stored:
+            if one.heatmap is not None and self._heatmaps == "fail":
+                self._publisher.heatmap(one.key, one.heatmap)
+        for transition in work.transitions:
+            log.warning("alarm %s: %s", transition.name, transition.after)
+            self._publisher.alarm(transition.name, transition.after)
+        for answer in work.answers:
+            self._publisher.answer(answer)
+
+    def drain(self) -> None:
+        """Send what an outage kept back to history, as much as may go now."""
+        if not self._publisher.connected:
+            return
+        for kept in self._outbox.due(self._moment().monotonic_ns):
+            if not self._publisher.history(kept, self._outbox):
+                return
+
+    def settle_outbox(self, now: Moment) -> None:
+        """Delete from the outbox what is confirmed or over a limit; in the open transaction."""
+        self._next_settle_ns = now.monotonic_ns + SETTLE_NS
+        self._publisher.settle(self._outbox)
+        for given_up in self._outbox.settle(now):
+            log.error(
+                "outbox.%s reached: %d messages will never be sent; the ledger has their results",
+                given_up.limit,
+                given_up.messages,
+            )
+            detail = {"messages": given_up.messages, "limit": given_up.limit}
+            self._ledger.add_event(now.utc, "outbox_given_up", None, detail)
+
+    def _correct(self) -> None:
+        for result, number in self._unheard_frames:
+            self._ledger.revoke_pass(result)
+            self._outbox.replace(number, self._publisher.frame_payload(result))
+        for part, number in self._unheard_parts:
+            self._ledger.revoke_part_pass(part)
+            self._outbox.replace(number, self._publisher.part_payload(part))
+
+    def _note_evidence(self, work: Pass) -> None:
+        work.stored = self._evidence.collect()
+        for one in work.stored:
+            if one.path is not None:
+                self._ledger.set_evidence(one.key, one.path)
+                continue
+            log.error("evidence of %s: %s", one.key, one.error)
+            detail = {"boot": one.key.boot, "seq": one.key.seq, "error": one.error}
+            self._ledger.add_event(work.moment.utc, "evidence_lost", one.key.camera, detail)
+
+    def _tell_part(self, part: PartVerdict, number: int, now: Moment) -> None:
+        """Publish a part verdict; a PASS whose deadline has passed by now as NO_RESULT."""
+        late = part_too_late(part, self._deadline_ms, now)
+        if late is not None:
+            self._unheard_parts.append(_KeptPart(late, number))
+        self._publisher.part(late or part, number, self._outbox, now.monotonic_ns)
+
+    def _tell_frame(self, result: FrameResult, number: int, now: Moment) -> None:
+        """Publish a frame result, as :meth:`_tell_part`."""
+        late = too_late(result, self._deadline_ms, now)
+        if late is not None:
+            self._unheard_frames.append(_KeptFrame(late, number))
+        self._publisher.frame(late or result, number, self._outbox, now.monotonic_ns)

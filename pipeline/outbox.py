@@ -1,0 +1,164 @@
+"""The outbox: messages in the ledger until a broker has confirmed them.
+
+A message is written in the transaction of the result that it tells, sent live
+while its deadline lasts, and deleted when the broker has confirmed it. What
+was not confirmed goes to the history topics, in order and slowly, so that a
+broker that comes back is not flooded. Bounded by bytes and by age; whoever is
+given up is counted, and its result is in the ledger all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pipeline.allowance import Allowance
+from pipeline.ledger_schema import insert_row
+from pipeline.results import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sqlite_utils import Database
+
+    from pipeline.config_plant import OutboxSettings
+    from pipeline.results import Moment
+
+Topic = Literal["verdict", "part"]
+
+BURST = 20
+"""Messages that a drain may send at once; as many as MQTT may have in flight."""
+AGE_CHECK_NS = 60_000_000_000
+TRIM_ROWS = 256
+"""Rows given up at a time."""
+
+
+class Kept(NamedTuple):
+    """A message that waits in the outbox."""
+
+    id: int
+    topic: Topic
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Messages that were deleted without having been confirmed."""
+
+    messages: int
+    limit: Literal["max_bytes", "max_age_s"]
+
+
+class Outbox:
+    """The table ``outbox`` and what is known about its rows.
+
+    All methods that write run inside a transaction of the ledger.
+    """
+
+    def __init__(self, db: Database, settings: OutboxSettings, now_ns: int) -> None:
+        """Work on the ledger's open database; what an earlier gate left is history."""
+        self._db = db
+        self._settings = settings
+        rows, size = db.execute(
+            "select count(*), coalesce(sum(length(payload)), 0) from outbox"
+        ).fetchone()
+        self._rows, self._bytes = int(rows), int(size)
+        self._live: set[int] = set()
+        """Sent, or waiting to be sent, on a live topic; their outcome is not known."""
+        self._draining: set[int] = set()
+        """Sent to history; their outcome is not known."""
+        self._confirmed: list[int] = []
+        self._drained_to = 0
+        self._allowance = Allowance(BURST, settings.drain_per_s, now_ns)
+        self._next_age_check_ns = now_ns
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are neither confirmed nor on their way."""
+        return self._rows - len(self._live) - len(self._draining) - len(self._confirmed)
+
+    def put(self, topic: Topic, payload: bytes, now: Moment) -> int:
+        """Keep a message; return its id."""
+        row = {"topic": topic, "payload": payload, "created_at": timestamp(now.utc)}
+        self._rows += 1
+        self._bytes += len(payload)
+        return insert_row(self._db, "outbox", row)
+
+    def replace(self, number: int, payload: bytes) -> None:
+        """Correct a message that nobody has heard."""
+        self._db.execute("update outbox set payload = ? where id = ?", [payload, number])
+
+    def sent_live(self, number: int) -> None:
+        """Take note that a message is on its way to its live topic."""
+        self._live.add(number)
+
+    def sent_late(self, number: int) -> None:
+        """Take note that a message is on its way to its history topic."""
+        self._draining.add(number)
+        self._drained_to = number
+
+    def outcome(self, number: int, *, confirmed: bool) -> None:
+        """Take note of what became of a message."""
+        if number in self._draining and not confirmed:
+            self._drained_to = min(self._drained_to, number - 1)
+        self._live.discard(number)
+        self._draining.discard(number)
+        if confirmed:
+            self._confirmed.append(number)
+
+    def settle(self, now: Moment) -> list[GivenUp]:
+        """Delete what is confirmed and what exceeds a limit; return what was given up."""
+        self._delete(self._confirmed)
+        self._confirmed = []
+        given_up = [GivenUp(self._trim_bytes(), "max_bytes")]
+        if now.monotonic_ns >= self._next_age_check_ns:
+            self._next_age_check_ns = now.monotonic_ns + AGE_CHECK_NS
+            given_up.append(GivenUp(self._trim_age(now), "max_age_s"))
+        return [one for one in given_up if one.messages]
+
+    def due(self, now_ns: int) -> list[Kept]:
+        """Return what may go to history now: the oldest, as many as the rate allows.
+
+        Nothing is returned beyond a message whose live outcome is not known: it
+        may have to go to history before those.
+        """
+        allowed = self._allowance.left(now_ns)
+        if self.waiting <= 0 or not allowed:
+            return []
+        rows = self._db.execute(
+            "select id, topic, payload from outbox where id > ? and id < ? order by id limit ?",
+            [self._drained_to, min(self._live, default=2**63 - 1), allowed],
+        ).fetchall()
+        confirmed = set(self._confirmed)
+        kept = [Kept(*row) for row in rows if row[0] not in confirmed]
+        self._allowance.spend(now_ns, len(kept))
+        return kept
+
+    def _delete(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            found = self._db.execute(
+                "delete from outbox where id = ? returning length(payload)", [number]
+            ).fetchone()
+            if found is not None:
+                self._rows -= 1
+                self._bytes -= found[0]
+
+    def _trim_bytes(self) -> int:
+        given_up = 0
+        while self._bytes > self._settings.max_bytes:
+            rows = self._db.execute("select id from outbox order by id limit ?", [TRIM_ROWS])
+            given_up += self._give_up([row[0] for row in rows.fetchall()])
+        return given_up
+
+    def _trim_age(self, now: Moment) -> int:
+        oldest = timestamp(now.utc - timedelta(seconds=self._settings.max_age_s))
+        rows = self._db.execute("select id from outbox where created_at < ?", [oldest])
+        return self._give_up([row[0] for row in rows.fetchall()])
+
+    def _give_up(self, numbers: list[int]) -> int:
+        self._live.difference_update(numbers)
+        self._draining.difference_update(numbers)
+        self._confirmed = [number for number in self._confirmed if number not in set(numbers)]
+        self._delete(numbers)
+        return len(numbers)

@@ -1,0 +1,85 @@
+"""Orders from the gate, done once each: another recipe, empty windows.
+
+The gate repeats an order until it hears the answer. So the latest answers are
+kept, and an order that comes again gets its answer without being done again.
+This module knows nothing of sockets, and imports no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Protocol
+
+from edge.wire import ANSWER_LIMIT, Order, Ordered
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from edge.frame import Frame
+    from pipeline.inspection import Inspection
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_ANSWERS = 64
+"""A gate repeats an order for seconds and has a few at a time."""
+
+
+class FrameInspector(Protocol):
+    """What the scorer needs of whoever looks at the frames."""
+
+    @property
+    def recipe(self) -> str:
+        """The recipe that frames are inspected under now."""
+        ...
+
+    def inspect(self, frame: Frame) -> Inspection:
+        """Score and judge one frame."""
+        ...
+
+    def change_recipe(self, recipe: str) -> None:
+        """Inspect the frames from now on under ``recipe``, beginning with empty windows."""
+        ...
+
+    def reset(self, camera: str | None = None) -> None:
+        """Empty the windows of one camera, or of all."""
+        ...
+
+
+class ScorerOrders:
+    """Does what the gate orders and answers for it."""
+
+    def __init__(self, inspector: FrameInspector, cameras: Collection[str]) -> None:
+        """Take orders for ``inspector``; ``cameras`` are the ids that an order may name."""
+        self._inspector = inspector
+        self._cameras = cameras
+        self._answers: OrderedDict[str, Ordered] = OrderedDict()
+
+    def answer(self, order: Order) -> Ordered:
+        """Do the order, unless it was done before; return what became of it."""
+        known = self._answers.get(order.order)
+        if known is not None:
+            return known
+        ok, code, detail = self._do(order)
+        log.log(
+            logging.INFO if ok else logging.WARNING, "order %s: %s, %s", order.verb, code, detail
+        )
+        answer = Ordered(order=order.order, ok=ok, code=code, detail=detail[:ANSWER_LIMIT])
+        self._answers[order.order] = answer
+        if len(self._answers) > REMEMBERED_ANSWERS:
+            self._answers.popitem(last=False)
+        return answer
+
+    def _do(self, order: Order) -> tuple[bool, str, str]:
+        if order.camera is not None and order.camera not in self._cameras:
+            known = ", ".join(self._cameras)
+            return False, "unknown_camera", f"no camera {order.camera}; there are {known}"
+        if order.verb == "recipe":
+            if order.recipe == self._inspector.recipe:
+                return True, "ok", f"recipe {order.recipe} is in use already"
+            self._inspector.change_recipe(order.recipe)
+            return True, "ok", f"recipe {order.recipe}, windows are empty"
+        if order.verb == "reset":
+            self._inspector.reset(order.camera)
+            return True, "ok", f"windows of {order.camera or 'all cameras'} are empty"
+        return False, "not_supported", f"{order.verb}: this scorer has no pinned frames"
