@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -253,16 +253,3 @@ def late_payload(payload: bytes) -> bytes:
         raise ValueError(msg)  # noqa: TRY004 - the payload's value is wrong, not the caller's type
     kind = PartHistoryMessage if "part_seq" in fields else HistoryMessage
     return kind.model_validate(fields).payload()
-
-
-def schemas() -> dict[str, dict[str, Any]]:
-    """Return a JSON Schema (2020-12) for each JSON topic, by its name."""
-    models: dict[str, type[_Payload]] = {
-        "verdict": VerdictMessage,
-        "part": PartMessage,
-        "status": StatusMessage,
-    }
-    dialect = "https://json-schema.org/draft/2020-12/schema"
-    return {
-        name: {"$schema": dialect, **model.model_json_schema()} for name, model in models.items()
-    }

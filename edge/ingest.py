@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from edge.clock import Clock
     from edge.counter import DurableCounter
+    from edge.keys import LineKeys
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,8 @@ class IngestSettings:
     """Where programs tell parts, with policy ``message``; empty: only the gate does."""
     part_wait_ms: int = 500
     """A told part whose picture takes longer is missed."""
+    keys: LineKeys | None = None
+    """For tcp endpoints that leave the host."""
 
 
 class Ingest:
@@ -101,10 +104,11 @@ class Ingest:
         self._part_ids = PartIds(settings.camera, settings.part_policy, settings.part_wait_ms)
         self._parts: Socket | None = None
         if self._part_ids.listens and settings.part_endpoint:
-            self._parts = bind_router(context, settings.part_endpoint)
-        self._gate = connect_dealer(context, settings.gate_endpoint, settings.camera)
+            self._parts = bind_router(context, settings.part_endpoint, keys=settings.keys)
+        camera, keys = settings.camera, settings.keys
+        self._gate = connect_dealer(context, settings.gate_endpoint, camera, keys=keys)
         self._scorer = connect_dealer(
-            context, settings.scorer_endpoint, settings.camera, HIGH_WATER_IMAGES
+            context, settings.scorer_endpoint, camera, HIGH_WATER_IMAGES, keys=keys
         )
         self._queue = FrameQueue(self._scorer, settings.camera, boot, settings.queue_frames)
         self._notices = NoticeOutbox(self._gate)

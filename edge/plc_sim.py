@@ -42,9 +42,11 @@ COUNTER_DIGITS = 10
 UNREADABLE = "unreadable"
 """Stands for a status that is empty or too long; an empty one would mean 'not wired'."""
 
-SensorId = Annotated[str, Field(max_length=255)]
-SensorLine = Annotated[dict[Literal["enter", "gate"], SensorId], Field(min_length=1, max_length=1)]
-_SENSOR_LINE: TypeAdapter[dict[Literal["enter", "gate"], str]] = TypeAdapter(SensorLine)
+Sensor = Literal["enter", "gate"]
+_SENSOR_LINE: TypeAdapter[dict[Sensor, str]] = TypeAdapter(
+    Annotated[dict[Sensor, str], Field(min_length=1, max_length=1)]
+)
+"""One event a line: which sensor, and the id of the part at it."""
 
 
 class SensorError(LineError):
@@ -233,7 +235,7 @@ class PlcSim:
 
     def _sense(self, line: str, at_ms: int) -> None:
         try:
-            (sensor, part), *_ = _SENSOR_LINE.validate_json(line).items()
+            ((sensor, part),) = _SENSOR_LINE.validate_json(line).items()
         except ValidationError as error:
             msg = f'sensor line {line!r}: must be {{"enter": ID}} or {{"gate": ID}}'
             raise SensorError(msg) from error

@@ -22,7 +22,9 @@ from rich.console import Console
 
 from edge.errors import LineError
 from pipeline.cli_batch import rescore_scores, score
+from pipeline.cli_ledger import alarms, events, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
+from pipeline.cli_plc import plc_sim
 from pipeline.config_file import load_config
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ app = typer.Typer(
 weights_app = typer.Typer(help="Show and fetch the weights of the backbones.")
 app.command()(score)
 app.command("rescore")(rescore_scores)
+for ledger_command in (events, alarms, review):
+    app.command()(ledger_command)
+app.command("plc-sim")(plc_sim)
 app.add_typer(weights_app, name="weights")
 
 INTERRUPTED = 130
@@ -45,7 +50,6 @@ INTERRUPTED = 130
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the line.")]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
-AgainOption = Annotated[bool, typer.Option("--again", hidden=True)]
 
 
 class VerdictChoice(str, Enum):
@@ -148,7 +152,7 @@ def inspect(
     supervised: SupervisedOption = False,
 ) -> None:
     """Run the scorer alone."""
-    from pipeline.scoring import run_scoring
+    from pipeline.scoring_stage import run_scoring
 
     run_scoring(_load(config, "scoring"), supervised=supervised)
 
@@ -158,12 +162,11 @@ def gate(
     config: ConfigOption = Path("config.toml"),
     *,
     supervised: SupervisedOption = False,
-    again: AgainOption = False,
 ) -> None:
     """Run the gate alone."""
     from pipeline.gate_loop import run_gate
 
-    run_gate(_load(config, "gate"), supervised=supervised, again=again)
+    run_gate(_load(config, "gate"), supervised=supervised)
 
 
 @app.command()
@@ -198,25 +201,29 @@ def check_config(path: Annotated[Path, typer.Argument(help="Config file.")]) -> 
 
 @app.command()
 def schema(
-    name: Annotated[str | None, typer.Argument(help="One topic: verdict, part, status.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write NAME.schema.json to.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One document: verdict, status, asyncapi...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write all documents to.")] = None,
 ) -> None:
-    """Print the JSON Schemas of the MQTT messages."""
-    from edge.contract import schemas
+    """Print the MQTT contract: JSON Schemas of the messages, AsyncAPI of the topics."""
+    from edge.asyncapi import contract_documents, write_contract
 
-    known = schemas()
-    if name is not None and name not in known:
-        msg = f"no schema {name!r}; there are {', '.join(known)}"
-        raise typer.BadParameter(msg)
-    chosen = {name: known[name]} if name else known
-    if out is None:
-        typer.echo(json.dumps(known[name] if name else known, indent=2))
+    if out is not None:
+        if name is not None:
+            msg = "--out writes all documents; leave the name out"
+            raise typer.BadParameter(msg)
+        for path in write_contract(out):
+            typer.echo(str(path))
         return
-    out.mkdir(parents=True, exist_ok=True)
-    for topic, content in chosen.items():
-        path = out / f"{topic}.schema.json"
-        path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        typer.echo(str(path))
+    documents = {file.split(".")[0]: content for file, content in contract_documents().items()}
+    if name is None:
+        typer.echo("\n".join(documents))
+        return
+    if name not in documents:
+        msg = f"no document {name!r}; there are {', '.join(documents)}"
+        raise typer.BadParameter(msg)
+    typer.echo(json.dumps(documents[name], indent=2))
 
 
 @app.command()

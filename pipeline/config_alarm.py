@@ -13,13 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from edge.contract import AlarmName
 from pipeline.config_settings import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-AlarmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
-"""Name of an alarm: a topic segment, at most 32 characters."""
 
 
 class _Alarm(Settings):

@@ -133,8 +133,8 @@ class Intake:
 
     def settle_leftovers(self, work: Pass) -> None:
         """Close the frames and parts that an earlier gate left open."""
-        for result in self._ledger.frames_owed_a_part():
-            work.parts += self.parts.add(result, work.moment)
+        for seen in self._ledger.frames_owed_a_part():
+            work.parts += self.parts.add(seen, work.moment)
         for announcement in self._ledger.rows_left_open():
             self.gate.announce(announcement, work.moment)
             detail = "the gate was restarted before the result"

@@ -15,6 +15,7 @@ from edge.sources.synthetic import SyntheticSource
 from edge.stopping import announce_ready, stage_stop_flag
 from pipeline.config_camera import FolderCamera
 from pipeline.config_file import ConfigError
+from pipeline.line_keys import line_keys
 
 if TYPE_CHECKING:
     from edge.sockets import Context
@@ -49,7 +50,11 @@ def check_sources(config: Config) -> None:
 
 
 def ingest_settings(config: Config, camera: Camera) -> IngestSettings:
-    """Return what ingest needs to know about one camera of the config."""
+    """Return what ingest needs to know about one camera of the config.
+
+    Raises:
+        KeysError: The keys of the line cannot be read.
+    """
     return IngestSettings(
         camera=camera.id,
         gate_endpoint=config.endpoint("notices"),
@@ -62,6 +67,7 @@ def ingest_settings(config: Config, camera: Camera) -> IngestSettings:
         part_endpoint=camera.part_endpoint,
         # A picture that comes after its part's deadline could not be judged in time.
         part_wait_ms=config.part.deadline_ms,
+        keys=line_keys(config),
     )
 
 
@@ -72,6 +78,7 @@ def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
         ConfigError: No such camera.
         SourceError: The source cannot be opened.
         CounterError: The counter is not writable.
+        KeysError: The keys of the line cannot be read.
         EndpointError: An endpoint cannot be used.
     """
     cameras = {camera.id: camera for camera in config.camera}

@@ -19,6 +19,7 @@ from sqlite_utils import Database
 
 from edge.errors import LineError
 from edge.frame import Announcement, FrameKey
+from pipeline.alarm_conditions import UNJUDGED
 from pipeline.ledger_schema import insert_row, migrations
 from pipeline.results import (
     FrameResult,
@@ -233,7 +234,7 @@ class Ledger:
             decided = moment_of(decided_at)
             if judged <= 0 and decided < since:
                 break
-            judged -= why not in {"warming", "disabled"}
+            judged -= why not in UNJUDGED
             recent.append((verdict, why, decided))
         rows.close()
         return recent[::-1]

@@ -40,6 +40,7 @@ from edge.wire import (
 )
 from pipeline.heatmap import HeatmapError, encode_png
 from pipeline.inspection import encode_evidence, encode_inspection
+from pipeline.line_keys import line_keys
 from pipeline.scorer_orders import FrameInspector, ScorerOrders
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Scoring:
             context: Owner of the sockets.
 
         Raises:
+            KeysError: The keys of the line cannot be read.
             EndpointError: The endpoint for frames cannot be bound.
         """
         self._window = config.transport.in_flight_frames
@@ -121,9 +123,16 @@ class Scoring:
         self._boot = secrets.token_hex(8)
         self._model = model
         self._orders = ScorerOrders(inspector, [camera.id for camera in config.camera])
-        self._cameras = bind_router(context, config.endpoint("frames"), HIGH_WATER_IMAGES)
+        keys = line_keys(config)
+        self._cameras = bind_router(
+            context, config.endpoint("frames"), HIGH_WATER_IMAGES, keys=keys
+        )
         self._gate = connect_dealer(
-            context, config.endpoint("inspections"), f"scorer-{self._boot}", HIGH_WATER_IMAGES
+            context,
+            config.endpoint("inspections"),
+            f"scorer-{self._boot}",
+            HIGH_WATER_IMAGES,
+            keys=keys,
         )
         self._stopping = False
         self._links: dict[bytes, CameraLink] = {}
@@ -240,10 +249,3 @@ def _image(frame: Frame) -> bytes:
     if frame.pixel_format == "rgb":
         return encode_png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     return encode_png(pixels)
-
-
-def run_scoring(config: Config, *, supervised: bool) -> None:
-    """Run the scorer; moved to :mod:`pipeline.scoring_stage`."""
-    from pipeline.scoring_stage import run_scoring as run  # noqa: PLC0415 - it imports torch
-
-    run(config, supervised=supervised)

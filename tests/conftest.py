@@ -138,3 +138,10 @@ def rig(zmq_context: Context, ipc_folder: Path) -> Iterator[Callable[..., Rig]]:
     yield start
     for started in rigs:
         started.ingest.close()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the chaos test goes on; short where nothing is said."""
+    parser.addoption("--hours", type=float, default=0.0, help="length of the chaos test")
+    parser.addoption("--chaos-frames", type=int, default=0, help="its least number of frames")
+    parser.addoption("--chaos-kills", type=int, default=0, help="its number of kills")

@@ -100,6 +100,14 @@ class FragileMosquitto:
         self._more = more
         self._process, self.port = start_mosquitto(program, folder, self._access, *more)
 
+    def __enter__(self) -> FragileMosquitto:
+        """Return the broker, which runs."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it, whatever the test did."""
+        self.kill()
+
     def pause(self) -> None:
         """Let it take bytes from its clients no more, and answer none."""
         self._process.send_signal(signal.SIGSTOP)
@@ -254,10 +262,22 @@ class Inbox:
 
     def __init__(self, session: BrokerSession) -> None:
         """Listen to the session."""
+        self._session = session
         self.messages: list[tuple[str, bytes]] = []
         self.incoming: list[Incoming] = []
         self._came = threading.Condition()
         session.on_message = self._take
+
+    def subscribe(self, topic: str, qos: int = 0) -> None:
+        """Subscribe, and wait until the broker knows: it takes a client's packets in order."""
+        ready = "inbox/ready"
+        self._session.subscribe(topic, qos)
+        self._session.subscribe(ready)
+        self._session.publish(ready, b"", qos=1)
+        self.wait_for(ready, b"")
+        with self._came:
+            self.incoming = [one for one in self.incoming if one.topic != ready]
+            self.messages = [one for one in self.messages if one[0] != ready]
 
     def wait_for(self, topic: str, payload: bytes) -> None:
         """Wait until this message is among those that came."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from edge.reject_gate import Answer, RejectGate
 
 PLC = Path(__file__).parents[2] / "deploy" / "plc"
+ANSWERS = tuple(answer.name.lower() for answer in Answer)
+"""Reasons by their number, the same in Python and structured text."""
 
 Told = tuple[bool, str, int]
 """A decision: open, its reason by name, and the milliseconds waited; 0 where nothing came."""
@@ -94,8 +96,7 @@ class PythonGate:
 
 def load_table() -> Table:
     """Read ``deploy/plc/cases.json``."""
-    text = (PLC / "cases.json").read_text(encoding="utf-8")
-    return TypeAdapter(Table).validate_json(text)
+    return Table.model_validate_json((PLC / "cases.json").read_text(encoding="utf-8"))
 
 
 def disagreements(case: Case, gate: GateUnderTest) -> list[str]:
@@ -123,7 +124,3 @@ def mutated(source: str, old: str, new: str) -> str:
         msg = f"{old!r} is there {source.count(old)} times"
         raise ValueError(msg)
     return source.replace(old, new)
-
-
-ANSWERS = tuple(answer.name.lower() for answer in Answer)
-"""Reasons by their number, the same in Python and structured text."""

@@ -64,13 +64,16 @@ class RunningLine:
 
     def __init__(self, config: Path) -> None:
         """Start the line; its log goes to a file beside the config."""
-        self.config = config
-        self.settings = load_config(config)
-        self.log = config.with_name("line.log")
+        self._attach(config)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipeline", "run", "--config", str(config)], stderr=log
             )
+
+    def _attach(self, config: Path) -> None:
+        self.config = config
+        self.settings = load_config(config)
+        self.log = config.with_name("line.log")
 
     def wait(self) -> int:
         """Wait for the end of the line; return its exit code."""

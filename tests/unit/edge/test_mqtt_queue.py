@@ -303,12 +303,18 @@ def test_a_bell_may_take_the_outcomes() -> None:
 
 @pytest.mark.parametrize(
     ("topic", "qos", "named"),
-    [("", 1, "topic ''"), ("a/+", 1, "topic 'a/"), ("#", 0, "topic '#'"), ("a\0", 1, "topic")]
-    + [("a" * 65_536, 1, "65535 bytes"), ("line/x", 2, "QoS 2 of line/x")],
+    [
+        ("", 1, "topic ''"),
+        ("a/+", 1, r"topic 'a/\+'"),
+        ("#", 0, "topic '#'"),
+        ("a\0", 1, "topic 'a"),
+        ("a" * 65_536, 1, "65535 bytes"),
+        ("line/x", 2, "QoS 2 of line/x"),
+    ],
 )
 def test_what_cannot_be_published_is_named(topic: str, qos: int, named: str) -> None:
     """A topic or QoS that cannot be published with is refused where it is given, by name."""
-    with pytest.raises(ValueError, match=named.replace("+", r"\+")):
+    with pytest.raises(ValueError, match=named):
         Message(topic, b"", qos)
 
 

@@ -12,7 +12,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from edge.contract import schemas
+from edge.asyncapi import contract_documents
 from pipeline.cli import app
 
 if TYPE_CHECKING:
@@ -115,18 +115,20 @@ def test_unknown_camera_is_exit_2(tmp_path: Path) -> None:
 
 
 def test_schema_prints_and_writes(tmp_path: Path) -> None:
-    """All schemas, one of them, or files."""
+    """Without a name the documents' names, with one that document, with --out all as files."""
     runner = CliRunner()
+    documents = contract_documents()
 
-    everything = json.loads(runner.invoke(app, ["schema"]).output)
+    names = runner.invoke(app, ["schema"]).output.split()
     one = json.loads(runner.invoke(app, ["schema", "part"]).output)
     runner.invoke(app, ["schema", "--out", str(tmp_path / "s")])
     unknown = runner.invoke(app, ["schema", "nothing"])
+    both = runner.invoke(app, ["schema", "part", "--out", str(tmp_path)])
 
-    assert everything == schemas()
-    assert one == schemas()["part"]
-    assert len(list((tmp_path / "s").glob("*.schema.json"))) == len(schemas())
-    assert unknown.exit_code == 2
+    assert names == [file.split(".")[0] for file in documents]
+    assert one == documents["part.schema.json"]
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == sorted(documents)
+    assert (unknown.exit_code, both.exit_code) == (2, 2)
 
 
 def test_help_imports_no_torch() -> None:
