@@ -44,6 +44,11 @@ class FrameQueue:
         """Frames that were sent and are not settled."""
         return self._sent - self._settled
 
+    @property
+    def welcome(self) -> bool:
+        """Tell whether a scorer has ever granted credit."""
+        return self._window > 0
+
     def put(self, frame: Frame) -> Frame | None:
         """Let a frame wait; return the oldest one where the queue is full."""
         self._waiting.append(frame)

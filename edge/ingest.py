@@ -265,6 +265,9 @@ class Ingest:
 
     def _say_presence(self, now: int) -> None:
         """Tell scorer and gate, five times a second, that the camera is here and how it is."""
+        if not self._queue.welcome:
+            # Until the scorer answers each pass asks it: the first frames must not wait for that.
+            self._queue.say_hello()
         if now < self._next_presence_ns:
             return
         self._next_presence_ns = now + PRESENCE_NS

@@ -55,10 +55,10 @@ def _store_and_forward(db: Database) -> None:
     verdicts = db.table("verdicts")
     verdicts.add_column("part_owed", int, not_null_default=0)
     db.execute("create index verdicts_part_owed on verdicts (part_owed) where part_owed = 1")
-    db.table("outbox").create(
-        {"id": int, "topic": str, "payload": bytes, "created_at": str},
-        pk="id",
-        not_null={"topic", "payload", "created_at"},
+    # Autoincrement: a number that is used again would look like one that was sent already.
+    db.execute(
+        "create table outbox (id integer primary key autoincrement, topic text not null, "
+        "payload blob not null, created_at text not null)"
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import zmq
-from brokers import EmbeddedBroker, free_port, start_mosquitto
+from brokers import EmbeddedBroker, FragileMosquitto, free_port, start_mosquitto
 from ingest_rig import Rig
 
 from pipeline.solar_cells import SOLAR_CELLS
@@ -140,8 +140,18 @@ def rig(zmq_context: Context, ipc_folder: Path) -> Iterator[Callable[..., Rig]]:
         started.ingest.close()
 
 
+@pytest.fixture
+def fragile_mosquitto(mosquitto: str, tmp_path: Path) -> Iterator[FragileMosquitto]:
+    """A mosquitto that the test may stop, kill and start again."""
+    broker = FragileMosquitto(mosquitto, tmp_path)
+    yield broker
+    broker.resume()
+    broker.kill()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the chaos test goes on; short where nothing is said."""
+    """How long the attacks on a line go on; short where nothing is said."""
     parser.addoption("--hours", type=float, default=0.0, help="length of the chaos test")
     parser.addoption("--chaos-frames", type=int, default=0, help="its least number of frames")
     parser.addoption("--chaos-kills", type=int, default=0, help="its number of kills")
+    parser.addoption("--outage-s", type=float, default=0.0, help="how long the broker is away")

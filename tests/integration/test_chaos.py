@@ -11,27 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers import FragileMosquitto
 from chaos import ChaosLine, Ears, Plc, chaos_config, chaos_line, write_belt
 from jsonschema import Draft202012Validator
 
 from edge.contract import MESSAGE_LIMIT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from brokers import FragileMosquitto
 
 CONTRACT = Path(__file__).parents[2] / "deploy" / "contract"
 FRAMES_AN_HOUR = 60_000
 """At 20 a second, less the time that ingest is away."""
-
-
-@pytest.fixture
-def broker(mosquitto: str, tmp_path: Path) -> Iterator[FragileMosquitto]:
-    """A mosquitto that the test may kill."""
-    broker = FragileMosquitto(mosquitto, tmp_path)
-    yield broker
-    broker.resume()
-    broker.kill()
 
 
 def amounts(config: pytest.Config, frames: int, kills: int) -> tuple[int, int]:
@@ -143,12 +133,12 @@ def report(line: ChaosLine, rows: list[dict[str, Any]], why: Counter[str]) -> No
 
 @pytest.mark.timeout(0)
 def test_line_under_attack(
-    tmp_path: Path, broker: FragileMosquitto, request: pytest.FixtureRequest
+    tmp_path: Path, fragile_mosquitto: FragileMosquitto, request: pytest.FixtureRequest
 ) -> None:
     """Kills and stops of everything, garbage, NaN and clock steps: the account balances."""
     frames, kills = amounts(request.config, frames=240, kills=8)
 
-    _, rows = attack(tmp_path, broker, frames, kills)
+    _, rows = attack(tmp_path, fragile_mosquitto, frames, kills)
 
     assert len(rows) >= frames
     assert {"PASS", "FAIL"} <= {row["verdict"] for row in rows}
@@ -158,9 +148,9 @@ def test_line_under_attack(
 @pytest.mark.weights
 @pytest.mark.timeout(0)
 def test_real_scorer_under_attack(
-    tmp_path: Path, weights_file: Path, broker: FragileMosquitto
+    tmp_path: Path, weights_file: Path, fragile_mosquitto: FragileMosquitto
 ) -> None:
     """The same with the real scorer, which takes seconds to come back."""
-    _, rows = attack(tmp_path, broker, 200, 4, real_scorer=True, weights=weights_file)
+    _, rows = attack(tmp_path, fragile_mosquitto, 200, 4, real_scorer=True, weights=weights_file)
 
     assert len(rows) >= 200

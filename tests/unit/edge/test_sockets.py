@@ -10,7 +10,6 @@ import zmq
 from edge.endpoints import IPC_PATH_LIMIT, EndpointError
 from edge.sockets import (
     HIGH_WATER_NOTES,
-    IPC_PATH_LIMIT,
     LINGER_MS,
     Context,
     PeerWatch,

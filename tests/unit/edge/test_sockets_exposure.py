@@ -38,7 +38,7 @@ def test_loopback_needs_no_keys(host: str) -> None:
 
 @pytest.mark.parametrize("host", OPEN)
 def test_public_address_is_refused(zmq_context: Context, host: str) -> None:
-    """Without keys a public address is neither bound nor connected to; reason and remedy are said."""
+    """Without keys a public address is neither bound nor connected to; the remedy is named."""
     endpoint = f"tcp://{host}:5000"
 
     with pytest.raises(ExposedEndpointError, match="musc-edge keys") as bound:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-import pytest
 import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,20 +114,17 @@ def test_unknown_connection_is_ignored() -> None:
         st.tuples(st.sampled_from(["come", "pass", "go"]), st.integers(1, 6)), max_size=40
     )
 )
-def test_count_is_never_too_low(steps: list[tuple[str, int]]) -> None:
-    """Whatever comes and goes, in any order: no peer is missing, and none without its loss told."""
+def test_no_peer_goes_uncounted(steps: list[tuple[str, int]]) -> None:
+    """Whatever comes and goes, each peer is counted, and beyond them only who waits may be."""
     watch, monitor = make_watch()
     waiting: set[int] = set()
     peers: set[int] = set()
 
     for step, descriptor in steps:
-        gone_peer = step == "go" and descriptor in peers
         happens(monitor, step, descriptor, waiting, peers)
-        count, lost = watch.update()
-        if not waiting:
-            assert count >= len(peers)
-        assert lost or not gone_peer or len(peers) < count + len(waiting) + 1
-        assert count <= len(peers) + len(waiting)
+        count, _ = watch.update()
+
+        assert len(peers) <= count <= len(peers) + len(waiting)
 
 
 def happens(
@@ -146,12 +142,3 @@ def happens(
         waiting.discard(descriptor)
         peers.discard(descriptor)
         monitor.say(GONE, descriptor)
-
-
-def test_watch_needs_a_monitor(zmq_context: Context) -> None:
-    """A closed socket cannot be watched."""
-    router: Any = bind_router(zmq_context, "tcp://127.0.0.1:*")
-    router.close(linger=0)
-
-    with pytest.raises(zmq.ZMQError):
-        PeerWatch(router)

@@ -89,6 +89,19 @@ def test_a_lost_drain_begins_again(db: Database) -> None:
     assert [kept.id for kept in outbox.due(0)] == numbers[1:]
 
 
+def test_a_second_outage_is_drained_like_the_first(db: Database) -> None:
+    """Numbers are not used again, so what is kept after a drain is not taken for drained."""
+    outbox = Outbox(db, OutboxSettings(), 0)
+    (first,) = keep(outbox, 1)
+    outbox.sent_late(first)
+    outbox.outcome(first, confirmed=True)
+    outbox.settle(moment())
+
+    (second,) = keep(outbox, 1)
+
+    assert [kept.id for kept in outbox.due(0)] == [second]
+
+
 def test_the_oldest_go_when_the_bytes_are_used_up(db: Database) -> None:
     """Beyond max_bytes the oldest messages are given up, and counted."""
     outbox = Outbox(db, OutboxSettings(max_bytes=100_000), 0)
