@@ -32,7 +32,7 @@ class DurableCounter:
             CounterError: The file cannot be read or written, or holds no number.
         """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.value = read_count(path)
             self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:

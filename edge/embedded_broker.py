@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 POLL_S = 0.05
+LAST_CLIENTS_S = 0.3
 
 
 class EmbeddedBrokerError(LineError):
@@ -37,8 +38,20 @@ def serve(port: int, ready: Callable[[], None], stop: Callable[[], bool]) -> Non
     asyncio.run(_serve(port, ready, stop))
 
 
+class _TidyBroker(Broker):  # type: ignore[misc]  # amqtt has no types
+    """Closes the stream of every client; amqtt leaves it open where the client was gone first."""
+
+    async def stream_connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener_name: str
+    ) -> None:
+        try:
+            await super().stream_connected(reader, writer, listener_name)
+        finally:
+            writer.close()
+
+
 async def _serve(port: int, ready: Callable[[], None], stop: Callable[[], bool]) -> None:
-    broker = Broker(
+    broker = _TidyBroker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{port}"}},
             "plugins": {
@@ -55,6 +68,8 @@ async def _serve(port: int, ready: Callable[[], None], stop: Callable[[], bool])
     while not stop():
         await asyncio.sleep(POLL_S)
     await broker.shutdown()
-    # amqtt does not wait for its streams to close; a loop that ends first leaves them to the
-    # garbage collector, which complains.
+    # amqtt does not wait for its clients' tasks and streams to end; a loop that ends first leaves
+    # them to the garbage collector, which complains.
+    if clients := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(clients, timeout=LAST_CLIENTS_S)
     await asyncio.sleep(POLL_S)

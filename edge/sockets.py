@@ -83,6 +83,9 @@ def connect_dealer(
 ) -> Socket:
     """Return a DEALER that connects, and reconnects for ever, to ``endpoint``.
 
+    Only a peer that refuses our keys is not asked again (libzmq gives up then):
+    after an exchange of keys both sides are started anew.
+
     Args:
         context: Where the socket belongs to.
         endpoint: ``ipc://`` or ``tcp://``.

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from edge.errors import LineError
 from pipeline.cli_batch import rescore_scores, score
+from pipeline.cli_keys import keys
 from pipeline.cli_ledger import alarms, events, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.cli_plc import plc_sim
@@ -38,12 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 weights_app = typer.Typer(help="Show and fetch the weights of the backbones.")
-app.command()(score)
-app.command("rescore")(rescore_scores)
-for ledger_command in (events, alarms, review):
-    app.command()(ledger_command)
-app.command("plc-sim")(plc_sim)
-app.add_typer(weights_app, name="weights")
 
 INTERRUPTED = 130
 """As a shell says of a command that Ctrl-C ended."""
@@ -121,15 +116,21 @@ def run(config: ConfigOption = Path("config.toml")) -> None:
     """Run a line: cameras, scorer and gate under the supervisor."""
     from edge.stopping import StopFlag
     from pipeline.ingest_stage import check_sources
+    from pipeline.line_keys import check_endpoints
     from pipeline.line_lock import line_lock
     from pipeline.supervisor import Supervisor, line_commands
 
     settings = _load(config, "supervisor")
+    check_endpoints(settings)
     check_sources(settings)
     stop = StopFlag()
     stop.install()
     with line_lock(settings.line.state_path):
         Supervisor(line_commands(settings, config.resolve())).run(stop.is_set)
+
+
+app.command()(score)
+app.command("rescore")(rescore_scores)
 
 
 @app.command()
@@ -189,8 +190,10 @@ def check_config(path: Annotated[Path, typer.Argument(help="Config file.")]) -> 
     """Validate a config file; each problem with key, value and limit."""
     from edge.sources import SourceError
     from pipeline.ingest_stage import check_sources
+    from pipeline.line_keys import check_endpoints
 
     settings = load_config(path)
+    check_endpoints(settings)
     cameras = ", ".join(f"{camera.id} ({camera.kind})" for camera in settings.camera)
     typer.echo(f"{path}: good; cameras {cameras}; config hash {settings.digest}")
     try:
@@ -259,6 +262,12 @@ def verdicts(
             typer.echo(json.dumps(row))
         return
     print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
+
+
+for command in (events, alarms, review, keys):
+    app.command()(command)
+app.command("plc-sim")(plc_sim)
+app.add_typer(weights_app, name="weights")
 
 
 @weights_app.callback(invoke_without_command=True)

@@ -37,4 +37,4 @@ def keys(
 
     for path in make_keys(folder, replace=force):
         typer.echo(str(path))
-    typer.echo("\n" + HINT.format(folder=folder.resolve()))
+    typer.echo("\n" + HINT.format(folder=folder.resolve().as_posix()))

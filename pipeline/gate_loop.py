@@ -32,6 +32,7 @@ from pipeline.gate import Gate
 from pipeline.gate_intake import GateSockets, Intake, Pass
 from pipeline.journal import Journal
 from pipeline.ledger import Ledger, LedgerBusyError, LedgerError
+from pipeline.line_keys import line_keys
 from pipeline.line_memory import LineMemory
 from pipeline.outbox import Outbox
 from pipeline.parts import PartAssembler
@@ -167,8 +168,11 @@ class GateLoop:
         self._wakeup.close()
 
     def _bind(self, context: Context) -> GateSockets:
-        notices = bind_router(context, self._config.endpoint("notices"))
-        inspections = bind_router(context, self._config.endpoint("inspections"), HIGH_WATER_IMAGES)
+        keys = line_keys(self._config)
+        notices = bind_router(context, self._config.endpoint("notices"), keys=keys)
+        inspections = bind_router(
+            context, self._config.endpoint("inspections"), HIGH_WATER_IMAGES, keys=keys
+        )
         return GateSockets(notices, inspections, PeerWatch(inspections))
 
     def _restored_alarms(self, memory: LineMemory, now: Moment) -> AlarmBook:

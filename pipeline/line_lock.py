@@ -32,7 +32,7 @@ def line_lock(state: Path) -> Iterator[None]:
     """
     path = state / "line.lock"
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         msg = f"state folder {state}: {error.strerror}"

@@ -141,9 +141,13 @@ def test_wrong_keys_are_no_peer(zmq_context: Context, keys: LineKeys, tmp_path: 
     theirs = replace(keys, client_public=other.client_public, client_secret=other.client_secret)
 
     for name in ("scorer-a", "scorer-b"):
-        connect_dealer(zmq_context, address(router), name, keys=theirs)
-        for _ in ("it comes", "it goes"):
-            assert watch.monitor.poll(LIMIT_MS)
-            assert watch.update() == (0, False)
+        stranger = connect_dealer(zmq_context, address(router), name, keys=theirs)
+        refused = stranger.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH)
+        assert refused.poll(LIMIT_MS)
+        assert watch.update() == (0, False)
+        stranger.disable_monitor()
+    dealer = connect_dealer(zmq_context, address(router), "scorer-c", keys=keys)
+    exchange(router, dealer, b"presence")
 
+    assert watch.update() == (1, False)
     watch.close()

@@ -149,7 +149,7 @@ class Listener:
         self.messages: list[tuple[str, bytes]] = []
         self._lock = threading.Lock()
         settings = BrokerSettings("127.0.0.1", port, protocol, f"listener-{port}")  # type: ignore[arg-type]
-        self._session = BrokerSession(settings)
+        self._session = BrokerSession(settings, limit_bytes=10_000_000)
         self._session.on_message = self._take
 
     def connect(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from edge.secret_file import SECRET_LIMIT_BYTES, SecretFileError, check_private, read_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="a file's mode says nothing on Windows")
@@ -99,7 +100,7 @@ def test_public_file_may_be_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("use", [read_secret, check_private])
-def test_missing_file_is_named(tmp_path: Path, use: type[object]) -> None:
+def test_missing_file_is_named(tmp_path: Path, use: Callable[[Path], object]) -> None:
     """A file that is not there is named."""
     with pytest.raises(SecretFileError, match="gone: No such file"):
         use(tmp_path / "gone")

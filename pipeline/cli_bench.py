@@ -1,0 +1,56 @@
+"""``musc-edge bench``: measured figures; the last line of each is one JSON object."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from pipeline.cli_output import log_to_stderr, print_rows
+
+bench_app = typer.Typer(
+    help="Measure this machine; the last line is one JSON object.", no_args_is_help=True
+)
+
+
+@bench_app.callback()
+def bench() -> None:
+    """Measure this machine; the last line is one JSON object."""
+
+
+@bench_app.command()
+def deadline(
+    *,
+    frames: Annotated[int, typer.Option(min=1, help="Frames that the camera takes.")] = 2000,
+    fps: Annotated[int, typer.Option(min=1, max=1000, help="Frames a second.")] = 50,
+    deadline_ms: Annotated[
+        int, typer.Option(min=10, max=60_000, help="From capture to NO_RESULT.")
+    ] = 200,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the ledger lies while it runs; the system's temporary folder."),
+    ] = None,
+) -> None:
+    """Measure how punctual the gate is with no scorer at all.
+
+    Broker, gate and camera run as on a line. Every frame must get exactly one
+    NO_RESULT, and none before its deadline; otherwise the exit code is 1. The
+    99.9th percentile is held to 20 ms plus what a control timer was late by.
+    """
+    from edge.stopping import StopFlag
+    from pipeline.bench_deadline import DeadlineBench, run_deadline_bench
+
+    log_to_stderr("ERROR", "bench")
+    stop = StopFlag()
+    stop.install()
+    with tempfile.TemporaryDirectory(prefix="musc-edge-bench-", dir=folder) as place:
+        settings = DeadlineBench(frames, fps, deadline_ms)
+        report = run_deadline_bench(Console(), settings, Path(place), stop.is_set)
+    print_rows(("ms after the deadline", "p50", "p99", "p99.9", "max"), report.table())
+    typer.echo(json.dumps(report.summary(fps)))
+    if report.early:
+        raise typer.Exit(1)
