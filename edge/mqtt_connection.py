@@ -95,6 +95,7 @@ class Connection:
         finally:
             if (left := self._client.socket()) is not None:
                 left.close()
+            self._let_go()
 
     def subscribe(self, topic: str, qos: int) -> None:
         """Ask the broker for a topic."""
@@ -108,6 +109,16 @@ class Connection:
     def cut(self) -> None:
         """End it at once, whatever waits to be written."""
         cut(self._client.socket())
+
+    def _let_go(self) -> None:
+        """Drop the callbacks, so that client and connection are no cycle.
+
+        paho closes its inner sockets when the client is freed; a cycle would keep
+        them open until the garbage collector comes by.
+        """
+        client = self._client
+        client.on_connect = client.on_disconnect = client.on_publish = None
+        client.on_message = client.on_log = client.on_socket_close = None
 
     def _serve(self) -> str:
         code = paho.MQTT_ERR_SUCCESS

@@ -94,9 +94,9 @@ class GateLoop:
         self._sockets = self._bind(context)
         cameras = [camera.id for camera in config.camera]
         self._intake = Intake(self._gate, self._parts, self._ledger, clock, self._sockets, cameras)
-        outbox = Outbox(self._ledger.db, config.outbox, now.monotonic_ns)
+        self._outbox = Outbox(self._ledger.db, config.outbox, now.monotonic_ns)
         self._journal = Journal(
-            config, self._ledger, memory, outbox, self._parts, self._evidence, self._publisher,
+            config, self._ledger, memory, self._outbox, self._parts, self._evidence, self._publisher,
             self._moment,
         )  # fmt: skip
         self._alarms = self._restored_alarms(memory, now)
@@ -268,7 +268,10 @@ class GateLoop:
 
     def _log_summary(self) -> None:
         counts = ", ".join(f"{name} {n}" for name, n in sorted(self._journal.counts.items()))
-        log.info("%s, %d open; %s", self._gate.state, self._gate.open_frames, counts or "no frames")
+        kept = f"; broker {self._publisher.fault}" if self._publisher.fault else ""
+        kept += f"; {self._outbox.waiting} messages kept" if self._outbox.waiting > 0 else ""
+        state, still_open = self._gate.state, self._gate.open_frames
+        log.info("%s, %d open; %s%s", state, still_open, counts or "no frames", kept)
 
 
 def run_gate(config: Config, *, supervised: bool) -> None:

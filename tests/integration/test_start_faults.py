@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from lines import free_port, write_config
 
+from pipeline.config_file import load_config
+from pipeline.ledger import open_for_reading
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,13 +51,19 @@ def assert_clear(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 def test_broker_that_is_not_there(tmp_path: Path) -> None:
-    """Host and port of the broker are named."""
+    """A line does without its broker: it says so once, inspects, and keeps what it has to tell."""
     port = free_port()
-    mqtt = {"embedded": False, "port": port}
+    config = write_config(tmp_path, None, mqtt={"embedded": False, "port": port})
 
-    done = run_line(write_config(tmp_path, None, mqtt=mqtt))
+    done = run_line(config)
 
-    assert_clear(done, f"127.0.0.1:{port}", "refused")
+    settings = load_config(config)
+    db = open_for_reading(settings.ledger.path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(f"MQTT broker 127.0.0.1:{port} cannot be reached") == 1
+    assert db.table("verdicts").count == 40
+    assert db.table("outbox").count == 80
+    db.close()
 
 
 def test_embedded_broker_port_in_use(tmp_path: Path, taken_port: int) -> None:
