@@ -49,10 +49,10 @@ NS_PER_S: Final = 1_000_000_000
 class LineSight:
     """What is seen of the line now."""
 
-    cameras_lost: frozenset[str]
-    """Cameras that are not there."""
-    scorer_down: bool
-    """No scorer where there should be one."""
+    cameras_lost: frozenset[str] | None
+    """Cameras that are not there; None while some are not heard of yet."""
+    scorer_down: bool | None
+    """No scorer where there should be one; None while none is expected yet."""
     free_bytes: int | None
     """Free space on the fullest disk in use; None where it could not be read."""
     regime_change: bool
@@ -210,8 +210,9 @@ class CameraLost(Condition):
 
     def look(self, sight: LineSight, _now_ns: int) -> None:
         """Hold while any camera is lost."""
-        self._lost = sight.cameras_lost
-        self.holds = bool(self._lost)
+        if sight.cameras_lost is not None:
+            self._lost = sight.cameras_lost
+            self.holds = bool(self._lost)
 
     def seen(self) -> Seen:
         """Return which cameras."""
@@ -223,7 +224,8 @@ class ScorerDown(Condition):
 
     def look(self, sight: LineSight, _now_ns: int) -> None:
         """Hold while the scorer is down."""
-        self.holds = sight.scorer_down
+        if sight.scorer_down is not None:
+            self.holds = sight.scorer_down
 
 
 class RegimeChange(Condition):

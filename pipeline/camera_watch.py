@@ -54,6 +54,10 @@ class CameraWatch:
                 known[camera] = "LOST"
         return known
 
+    def all_known(self, now_ns: int) -> bool:
+        """Tell whether each camera has been heard of, or is overdue."""
+        return len(self.states(now_ns)) == len(self._cameras)
+
     def lost(self, now_ns: int) -> frozenset[str]:
         """Return the cameras that should be there and are not."""
         return frozenset(

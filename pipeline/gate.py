@@ -78,9 +78,11 @@ class Gate:
         return self._scorer_up
 
     @property
-    def scorer_down(self) -> bool:
-        """Tell whether a scorer should be there and is not."""
-        return self._scorer_expected and not (self._scorer_up or self._scorer_left)
+    def scorer_down(self) -> bool | None:
+        """Tell whether a scorer should be there and is not; None while none is expected yet."""
+        if not self._scorer_expected:
+            return None
+        return not (self._scorer_up or self._scorer_left)
 
     @property
     def open_frames(self) -> int:

@@ -96,8 +96,8 @@ class GateLoop:
         self._intake = Intake(self._gate, self._parts, self._ledger, clock, self._sockets, cameras)
         self._outbox = Outbox(self._ledger.db, config.outbox, now.monotonic_ns)
         self._journal = Journal(
-            config, self._ledger, memory, self._outbox, self._parts, self._evidence, self._publisher,
-            self._moment,
+            config, self._ledger, memory, self._outbox, self._parts, self._evidence,
+            self._publisher, self._moment,
         )  # fmt: skip
         self._alarms = self._restored_alarms(memory, now)
         self._verbs = LineVerbs(
@@ -217,8 +217,9 @@ class GateLoop:
         self._verbs.transitions = []
         for part in work.parts:
             self._alarms.part(part.verdict, part.why, work.moment)
+        cameras_known = self._intake.cameras.all_known(work.moment.monotonic_ns)
         sight = LineSight(
-            cameras_lost=self._gate.cameras_lost,
+            cameras_lost=self._gate.cameras_lost if cameras_known else None,
             scorer_down=self._gate.scorer_down,
             free_bytes=self._free_bytes,
             regime_change=self._gate.state == "DEGRADED",

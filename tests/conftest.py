@@ -102,9 +102,19 @@ def embedded_broker_port(embedded_broker: EmbeddedBroker) -> int:
 @pytest.fixture(scope="session")
 def mosquitto() -> str:
     """Path of the mosquitto program; skipped without it, a failure in CI."""
-    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    return _program("mosquitto", "mosquitto")
+
+
+@pytest.fixture(scope="session")
+def mosquitto_sub() -> str:
+    """Path of mosquitto's subscriber; skipped without it, a failure in CI."""
+    return _program("mosquitto_sub", "mosquitto-clients")
+
+
+def _program(name: str, package: str) -> str:
+    program = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
-        _give_up(FileNotFoundError("mosquitto is not installed"))
+        _give_up(FileNotFoundError(f"{name} is not installed (Debian: {package})"))
     return program
 
 

@@ -24,9 +24,18 @@ KEYS = {
 }  # fmt: skip
 
 
-def test_every_frame_ends_once_and_not_early(tmp_path: Path) -> None:
+def test_every_frame_ends_once_and_not_early(ipc_folder: Path) -> None:
     """A line without a scorer gives each frame one NO_RESULT after its deadline."""
-    command = [sys.executable, "-W", "error", "-c", PROGRAM, "deadline", "--folder", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        PROGRAM,
+        "deadline",
+        "--folder",
+        str(ipc_folder),
+    ]
     done = subprocess.run(
         [*command, "--frames", "100", "--deadline-ms", "150"],
         capture_output=True,
@@ -47,10 +56,10 @@ def test_every_frame_ends_once_and_not_early(tmp_path: Path) -> None:
     assert said["limit_ms"] == pytest.approx(20 + said["timer_max_ms"], abs=1e-3)
     assert said["held"] == (said["over_p999_ms"] <= said["limit_ms"])
     assert any("arrival on plc" in line for line in table)
-    assert list(tmp_path.iterdir()) == [], "the line's folder stays"
+    assert list(ipc_folder.iterdir()) == [], "the line's folder stays"
 
 
-def test_stop_is_an_interruption(tmp_path: Path) -> None:
+def test_stop_is_an_interruption(ipc_folder: Path) -> None:
     """A bench that is stopped says how far it was, and gives no figures."""
     with pytest.raises(BenchError, match="interrupted after 0 of 10 results") as caught:
         run_deadline_bench(Console(quiet=True), DeadlineBench(10, 50, 100), tmp_path, lambda: True)
