@@ -22,6 +22,7 @@ from rich.console import Console
 
 from edge.errors import LineError
 from pipeline.cli_batch import rescore_scores, score
+from pipeline.cli_bench import bench_app
 from pipeline.cli_keys import keys
 from pipeline.cli_ledger import alarms, events, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
@@ -267,6 +268,7 @@ def verdicts(
 for command in (events, alarms, review, keys):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
+app.add_typer(bench_app, name="bench")
 app.add_typer(weights_app, name="weights")
 
 
