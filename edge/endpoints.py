@@ -111,3 +111,11 @@ def _exposure(host: str) -> str:
         return "" if is_loopback(host) else f"{host} is not a loopback address"
     except (OSError, UnicodeError) as error:
         return f"{host} cannot be resolved ({getattr(error, 'strerror', error)})"
+
+
+def free_port() -> int:
+    """Return a tcp port of the loopback address that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

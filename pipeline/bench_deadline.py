@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import threading
 import time
 from collections import defaultdict
@@ -25,6 +24,7 @@ from rich.progress import Progress
 
 from edge.contract import Topics
 from edge.counter import read_count
+from edge.endpoints import free_port
 from edge.errors import LineError
 from edge.mqtt import BrokerSession, BrokerSettings, Incoming
 from pipeline.bench_punctuality import Heard, Punctuality, find_faults, measure
@@ -230,7 +230,7 @@ def run_deadline_bench(
         BenchError: The line failed, was stopped, or a frame has not exactly one
             NO_RESULT after its deadline; the message says which.
     """
-    config_path = write_config(bench, folder, _free_port())
+    config_path = write_config(bench, folder, free_port())
     config = load_config(config_path)
     subscriber = Subscriber(config)
     with ControlTimer() as timer:
@@ -282,10 +282,3 @@ def _run_line(
             last = "\n".join(log_path.read_text(errors="replace").splitlines()[-LOG_LINES:])
             msg = f"{error}\n{last}"
             raise BenchError(msg) from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port

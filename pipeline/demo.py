@@ -9,13 +9,13 @@ sees a label.
 from __future__ import annotations
 
 import logging
-import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from edge.endpoints import free_port
 from edge.errors import LineError
 from edge.frame import FrameKey
 from edge.sources.synthetic import SyntheticSource
@@ -170,7 +170,7 @@ def _claim(folder: Path) -> None:
 def _write_line(
     folder: Path, camera: dict[str, Any], labels: dict[str, int], attribution: str
 ) -> DemoLine:
-    port = _free_port()
+    port = free_port()
     config = {
         "line": {"site": "demo", "area": "hall1", "line": "line1", "station": "station1"},
         "camera": [camera],
@@ -183,13 +183,6 @@ def _write_line(
     rows = (f"{part},{label}\n" for part, label in labels.items())
     (folder / "labels.csv").write_text("part,label\n" + "".join(rows), encoding="utf-8")
     return DemoLine(folder, path, port, labels, attribution)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _count(rows: list[dict[str, Any]], column: str) -> dict[str, int]:
