@@ -60,7 +60,7 @@ def test_stage_that_fails_is_named_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded_broker_port: int
 ) -> None:
     """A line that cannot start ends the bench with what its stage said."""
-    monkeypatch.setattr(bench_deadline, "_free_port", lambda: embedded_broker_port)
+    monkeypatch.setattr(bench_deadline, "free_port", lambda: embedded_broker_port)
 
     with pytest.raises(BenchError, match=rf"(?s)broker failed at start.*{embedded_broker_port}"):
         run_deadline_bench(Console(quiet=True), DeadlineBench(10, 50, 100), tmp_path, lambda: False)
