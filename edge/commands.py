@@ -14,7 +14,12 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from edge.contract import MESSAGE_LIMIT_BYTES, AlarmName, SequenceNumber
+from edge.contract import (
+    MESSAGE_LIMIT_BYTES,
+    NAME_WORDS,
+    SequenceNumber,
+    annotated_values,
+)
 from edge.frame import BootId, CameraId, PartId, RecipeId
 
 COMMAND_LIMIT_BYTES = 2048
@@ -27,12 +32,15 @@ _UNPRINTABLE = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff
 """Control characters, line separators, and what turns or hides the text beside it."""
 NAME_PATTERN = rf"^[^\s{_UNPRINTABLE}][^{_UNPRINTABLE}]*$"
 NOTE_PATTERN = rf"^[^{_UNPRINTABLE}]*$"
-PATTERN_WORDS = {
+ALARMS_PATTERN = r"^([A-Za-z0-9_-]{1,32}|\*)$"
+COMMAND_WORDS = {
+    **NAME_WORDS,
+    ALARMS_PATTERN: "* or 1 to 32 of A-Z a-z 0-9 _ -",
     TXN_PATTERN: "1 to 36 of A-Z a-z 0-9 _ -",
     NAME_PATTERN: "printable characters, the first no space",
     NOTE_PATTERN: "printable characters",
 }
-"""What a person is told instead of the pattern."""
+"""What a person is told instead of a pattern, for every field of every command."""
 SHELVE_LIMIT_MINUTES = 1440
 
 ReviewLabel = Literal["good", "defect"]
@@ -41,62 +49,79 @@ Txn = Annotated[str, Field(pattern=TXN_PATTERN)]
 """The sender's name for this command; its result carries it."""
 PersonName = Annotated[str, Field(min_length=1, max_length=48, pattern=NAME_PATTERN)]
 """Who orders it: 1 to 48 printable characters that do not begin with a space."""
+AlarmChoice = Annotated[str, Field(pattern=ALARMS_PATTERN)]
+"""Name of an alarm, or ``*`` for every one that it concerns."""
 ReviewNote = Annotated[str, Field(max_length=200, pattern=NOTE_PATTERN)]
 
 
 class _Command(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     txn: Txn
+    """The sender's name for this command, new for each; its result carries it."""
     by: PersonName
+    """Who orders it."""
 
 
 class AckCommand(_Command):
     """Topic ``cmd/ack``: acknowledge one alarm, or with ``*`` all of them."""
 
-    alarm: Annotated[str, Field(pattern=r"^([A-Za-z0-9_-]{1,32}|\*)$")]
+    alarm: AlarmChoice
+    """Name of the alarm, or * for all that wait for it."""
 
 
 class ShelveCommand(_Command):
-    """Topic ``cmd/shelve``: silence an alarm for some minutes; 0 ends that early."""
+    """Topic ``cmd/shelve``: silence one alarm, or with ``*`` all, for a time; 0 ends it."""
 
-    alarm: AlarmName
+    alarm: AlarmChoice
+    """Name of the alarm, or * for all that are not shelved; with 0 minutes, for all that are."""
     minutes: int = Field(ge=0, le=SHELVE_LIMIT_MINUTES)
+    """For how long, at most a day; 0 ends a shelving."""
     note: str = Field(default="", max_length=120, pattern=NOTE_PATTERN)
+    """Why."""
 
 
 class ResetCommand(_Command):
     """Topic ``cmd/reset``: forget the window of one camera, or of all, and warm up again."""
 
     cam: CameraId | None = None
+    """Id of the camera; all without it."""
 
 
 class RecipeCommand(_Command):
     """Topic ``cmd/recipe``: from now on this product is on the line."""
 
     recipe: RecipeId
+    """Name of the product."""
 
 
 class PinCommand(_Command):
     """Topic ``cmd/pin``: keep this frame in the window as a good one."""
 
     cam: CameraId
+    """Id of the camera."""
     boot: BootId
+    """``boot`` of the frame's result."""
     seq: SequenceNumber
+    """``seq`` of the frame's result."""
 
 
 class ReleaseCommand(_Command):
     """Topic ``cmd/release``: let the pinned frames of one camera, or of all, go."""
 
     cam: CameraId | None = None
+    """Id of the camera; all without it."""
 
 
 class ReviewCommand(_Command):
     """Topic ``cmd/review``: state what a part really was."""
 
     part: PartId
+    """Id of the part."""
     label: ReviewLabel
+    """What it really was."""
     note: ReviewNote = ""
+    """Why."""
 
 
 class RebirthCommand(_Command):
@@ -107,7 +132,9 @@ class PartCommand(_Command):
     """Topic ``cmd/part``: the next frame of one camera, or of each, is of this part."""
 
     part: PartId
+    """Id of the part."""
     cam: CameraId | None = None
+    """Id of the camera; without it each that takes part messages."""
 
 
 Command = (
@@ -135,7 +162,37 @@ COMMANDS: dict[str, type[Command]] = {
 }
 """The command of each verb."""
 
-ParseCode = Literal["too_long", "not_json", "unknown_verb", "bad_field"]
+ParseCode = Literal["too_long", "not_json", "unknown_verb", "bad_field", "retained"]
+"""Why a message is no command that can be done."""
+ResultCode = Literal[
+    "done", "too_long", "not_json", "unknown_verb", "bad_field", "retained", "txn_used",
+    "unknown_alarm", "not_active", "acknowledged", "shelved", "not_shelved", "out_of_range",
+    "unknown_part", "not_expected", "already_told", "camera_lost", "unknown_camera",
+    "scorer_down", "not_supported",
+]  # fmt: skip
+CODE_MEANINGS: dict[ResultCode, str] = {
+    "done": "It is done, or was so already; the only code with ok true.",
+    "too_long": f"The message has more than {COMMAND_LIMIT_BYTES} bytes.",
+    "not_json": "The message is not one flat JSON object in UTF-8.",
+    "unknown_verb": "There is no such command.",
+    "bad_field": "A field is missing, unknown, or outside its limits; detail names it.",
+    "retained": "The message was retained; such a command is not done.",
+    "txn_used": "Another command had this txn; nothing was done.",
+    "unknown_alarm": "ack, shelve: no alarm has this name.",
+    "not_active": "ack: the alarm is NORMAL.",
+    "acknowledged": "ack: the alarm is acknowledged already.",
+    "shelved": "ack, shelve: the alarm is shelved; shelve it for 0 minutes first.",
+    "not_shelved": "shelve for 0 minutes: the alarm is not shelved.",
+    "out_of_range": f"shelve: minutes are not 1 to {SHELVE_LIMIT_MINUTES}.",
+    "unknown_part": "review: the ledger has no such part.",
+    "not_expected": 'part: no such camera has part_id = "message".',
+    "already_told": "part: the camera was told this part already.",
+    "camera_lost": "part: the camera's ingest is not there.",
+    "unknown_camera": "part, reset, pin, release: no camera has this id.",
+    "scorer_down": "reset, pin, release: the scorer is not there, or has not answered.",
+    "not_supported": "pin, release: this scorer keeps no pinned frames.",
+}
+"""What each code of a result means."""
 
 
 class CommandError(ValueError):
@@ -152,12 +209,14 @@ class CommandError(ValueError):
 class CommandResult(BaseModel):
     """Topic ``cmd/result``: what became of a command."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     txn: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,36}$")]
     """The command's; empty where it had no valid one."""
     ok: bool
-    code: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    """Whether it was done."""
+    code: Annotated[ResultCode, Field(json_schema_extra=annotated_values(CODE_MEANINGS))]
+    """A word for programs: done, or why not."""
     detail: Annotated[str, Field(max_length=DETAIL_LIMIT)] = ""
     """One sentence for a person; cut where it is too long."""
 
@@ -252,13 +311,13 @@ def _complaint(error: ValidationError) -> str:
         return f"{field} is missing"
     if first["type"] == "string_pattern_mismatch":
         pattern = first["ctx"]["pattern"]
-        limit = f"must be {PATTERN_WORDS.get(pattern, pattern)}"
+        limit = f"must be {COMMAND_WORDS.get(pattern, pattern)}"
     return f"{field} = {_shown(first['input'])}: {limit}"
 
 
 def _shown(value: object) -> str:
-    """Return the beginning of an input in ASCII; of lists and objects only what they are."""
+    """Return the beginning of an input, all of it printable; of lists and objects what they are."""
     if isinstance(value, list | dict):
         return "(a list)" if isinstance(value, list) else "(an object)"
-    text = ascii(value)
+    text = repr(value)
     return text if len(text) <= ECHO_LIMIT else text[: ECHO_LIMIT - 2] + ".."

@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from edge.frame import (
     FRAME_KEY_LIMIT,
     MAX_SIDE_PX,
+    PATTERN_WORDS,
     SEQ_LIMIT,
     BootId,
     CameraId,
@@ -27,6 +28,8 @@ from edge.frame import (
 from edge.frame import CameraState as CameraState  # noqa: PLC0414 - payload of camera/{id}/status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from typing_extensions import Self
 
 MESSAGE_LIMIT_BYTES = 512
@@ -49,6 +52,23 @@ Why = Literal[
 ]  # fmt: skip
 AlarmState = Literal["NORMAL", "ACTIVE_UNACK", "ACTIVE_ACK", "RTN_UNACK", "SHELVED"]
 """Payload of ``alarm/{name}``, plain ASCII; the states of ISA-18.2."""
+WHY_MEANINGS: dict[Why, str] = {
+    "score": "Scored, and compared with the threshold.",
+    "warming": "The window, or what the threshold is made from, is not filled yet.",
+    "late": "No inspection before the deadline.",
+    "dropped": "The scorer was behind, or away, and the frame had to make room.",
+    "camera_lost": "The camera went away; nobody can say what it saw.",
+    "corrupt": "The image cannot be read, or is not what the camera declared.",
+    "stale": "Reserved for a camera that repeats the same image.",
+    "missed_trigger": "The part was told, and no image of it came.",
+    "missing_view": "Not every view of the part came.",
+    "overload": "Out of memory, or beyond what the scorer can do.",
+    "scorer_down": "The scorer was not there.",
+    "gate_restart": "The gate was started again before this had a result.",
+    "not_finite": "The score is no number.",
+    "regime_change": "The parts on the belt are not those of the window any more.",
+    "disabled": "Inspection is switched off.",
+}
 CODES: dict[Verdict, Literal[0, 1, 2]] = {"NO_RESULT": 0, "PASS": 1, "FAIL": 2}
 
 
@@ -72,16 +92,32 @@ Timestamp = Annotated[
     Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
 ]
 """ISO-8601, UTC, microseconds."""
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{4,8}$")]
-Segment = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
-AlarmName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
+DIGEST_PATTERN = r"^[0-9a-f]{4,8}$"
+SEGMENT_PATTERN = r"^[A-Za-z0-9_.-]{1,32}$"
+ALARM_PATTERN = r"^[A-Za-z0-9_-]{1,32}$"
+NAME_WORDS = {
+    **PATTERN_WORDS,
+    DIGEST_PATTERN: "4 to 8 hexadecimal digits, a to f in lower case",
+    SEGMENT_PATTERN: "1 to 32 of A-Z a-z 0-9 _ . -",
+    ALARM_PATTERN: "1 to 32 of A-Z a-z 0-9 _ -",
+}
+"""What a person is told instead of a pattern, for every name in a topic or a message."""
+Digest = Annotated[str, Field(pattern=DIGEST_PATTERN)]
+Segment = Annotated[str, Field(pattern=SEGMENT_PATTERN)]
+AlarmName = Annotated[str, Field(pattern=ALARM_PATTERN)]
 """Name of an alarm: a topic segment, at most 32 characters."""
 
 
+def annotated_values(meanings: Mapping[Any, str]) -> dict[str, JsonValue]:
+    """Return the part of a JSON Schema that says what each value of an enumeration means."""
+    return {"oneOf": [{"const": value, "description": said} for value, said in meanings.items()]}
+
+
 class _Payload(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     v: Literal[1] = 1
+    """Version of the contract."""
 
     def payload(self) -> bytes:
         """Return the JSON, without the fields that are not known."""
@@ -92,21 +128,35 @@ class _Result(_Payload):
     """What frame results and part verdicts have in common."""
 
     boot: BootId
+    """The start of the process that numbered this, of a frame its ingest, of a part the gate."""
     part: PartId
+    """Id of the part."""
     t_cap: Timestamp
+    """When the frame was captured; of a part, its first frame."""
     t_exp: Timestamp
     """The deadline, for information: the PLC decides by its own timer."""
     verdict: Verdict
+    """What was found; only PASS lets a part go on."""
     code: Literal[0, 1, 2]
-    why: Why
+    """The verdict as a number: 0 NO_RESULT, 1 PASS, 2 FAIL."""
+    why: Annotated[Why, Field(json_schema_extra=annotated_values(WHY_MEANINGS))]
+    """What decided the verdict."""
     warn: bool = False
+    """Reserved for a warning limit; false in this version."""
     score: Number | None = None
+    """How anomalous it is, higher is worse; not given where nothing was scored."""
     thr: Number | None = None
+    """Threshold that the score was compared with."""
     state: State
+    """State of the line when this was decided."""
     recipe: RecipeId
+    """The product that was on the line."""
     model: Digest | None = None
+    """Digest of the backbone's weights; not given where nothing was scored."""
     cfg: Digest
+    """Eight hex digits over recipe, part, window, musc and judge settings; not over others."""
     lat_ms: Latency
+    """Time from capture to verdict, in milliseconds."""
     img: str | None = Field(default=None, max_length=FRAME_KEY_LIMIT)
     """Key of the stored image, camera/boot/seq."""
 
@@ -133,16 +183,23 @@ class VerdictMessage(_Result):
     """Topic ``verdict``: the result of one frame; ``boot`` is the ingest's."""
 
     seq: SequenceNumber
+    """Number of the frame at its camera; it goes on across restarts."""
     cam: CameraId
+    """Id of the camera."""
     p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """P-value of the score; not given where none is computed."""
     win: int | None = Field(default=None, ge=1, le=WINDOW_LIMIT_FRAMES)
     """Frames in a full window."""
     n: int | None = Field(default=None, ge=0, le=WINDOW_LIMIT_FRAMES)
     """Peers that this frame was scored against."""
     x: int | None = Field(default=None, ge=0, le=MAX_SIDE_PX)
+    """Left edge of the most anomalous region, in sensor pixels; only on FAIL."""
     y: int | None = Field(default=None, ge=0, le=MAX_SIDE_PX)
+    """Upper edge of that region."""
     w: int | None = Field(default=None, ge=1, le=MAX_SIDE_PX)
+    """Width of that region."""
     h: int | None = Field(default=None, ge=1, le=MAX_SIDE_PX)
+    """Height of that region."""
 
     @model_validator(mode="after")
     def _box_is_whole_and_only_on_fail(self) -> Self:
@@ -157,6 +214,7 @@ class PartMessage(_Result):
     """Topic ``part``: the verdict of one part; ``boot`` is the gate's."""
 
     part_seq: SequenceNumber
+    """Number of the part at the gate; the PLC uses each once."""
     views: int = Field(ge=1, le=VIEWS_LIMIT)
     """Views that are expected of a part."""
     seen: int = Field(ge=0, le=VIEWS_LIMIT)
@@ -169,20 +227,25 @@ class HistoryMessage(VerdictMessage):
     """Topic ``history``: a frame result that an outage kept back; never wired to a gate."""
 
     late: Literal[True] = True
+    """Always true: it was kept back and comes after its deadline."""
 
 
 class PartHistoryMessage(PartMessage):
     """Topic ``history/part``: a part verdict that an outage kept back; never wired to a gate."""
 
     late: Literal[True] = True
+    """Always true: it was kept back and comes after its deadline."""
 
 
 class StatusMessage(_Payload):
     """Topic ``status``, retained; as last will with state OFFLINE."""
 
     state: State
+    """State of the line."""
     boot: BootId
+    """The start of the gate, 64 random bits in hex."""
     cfg: Digest
+    """Eight hex digits over recipe, part, window, musc and judge settings; not over others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ anything, so that no power loss can give the same number twice.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,21 @@ class DurableCounter:
     """The number of triggers since the box was built, safe against power loss."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the counter.
+        """Open or create the counter; it is this process's until it is closed.
 
         Raises:
-            CounterError: The file cannot be read or written, or holds no number.
+            CounterError: The file cannot be read or written, holds no number, or
+                another process counts with it.
         """
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.value = read_count(path)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except BlockingIOError as error:
+            os.close(self._file)
+            msg = f"counter {path}: another process counts this camera's frames"
+            raise CounterError(msg) from error
         except OSError as error:
             msg = f"counter {path}: {error.strerror or error}"
             raise CounterError(msg) from error

@@ -8,24 +8,37 @@ identifiers are what keeps every MQTT message within its 512 bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-CameraId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,16}$")]
+CAMERA_PATTERN = r"^[A-Za-z0-9_-]{1,16}$"
+BOOT_PATTERN = r"^[0-9a-f]{16}$"
+PART_PATTERN = r"^[!#-:<-\[\]-~]{1,48}$"
+RECIPE_PATTERN = r"^[A-Za-z0-9_.-]{1,24}$"
+PATTERN_WORDS = {
+    CAMERA_PATTERN: "1 to 16 of A-Z a-z 0-9 _ -",
+    BOOT_PATTERN: "16 hexadecimal digits, a to f in lower case",
+    PART_PATTERN: '1 to 48 printable ASCII characters, no space, ; " or \\',
+    RECIPE_PATTERN: "1 to 24 of A-Z a-z 0-9 _ . -",
+}
+"""What a person is told instead of a pattern."""
+
+CameraId = Annotated[str, Field(pattern=CAMERA_PATTERN)]
 """Name of a camera: a path and topic segment, at most 16 characters."""
 
-BootId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+BootId = Annotated[str, Field(pattern=BOOT_PATTERN)]
 """64 random bits in hex: one start of one process."""
 
-PartId = Annotated[str, Field(pattern=r"^[!#-:<-\[\]-~]{1,48}$")]
+PartId = Annotated[str, Field(pattern=PART_PATTERN)]
 """What is on the belt: 1 to 48 visible ASCII characters without the semicolon,
 which separates the fields of the ``plc`` message, and without quotation mark
 and backslash, which JSON writes as two."""
 
-RecipeId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,24}$")]
+RecipeId = Annotated[str, Field(pattern=RECIPE_PATTERN)]
 """Name of a product set-up, at most 24 characters."""
 
 CameraState = Literal["ONLINE", "LOST", "STALE", "NO_TRIGGER"]
@@ -36,6 +49,9 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 MAX_SIDE_PX = 32_768
 ORIGIN_LIMIT = 256
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""What a box without a clock battery believes at power-on."""
+END_OF_TIME = datetime(3000, 1, 1, tzinfo=timezone.utc)
 SEQ_LIMIT = 999_999_999_999
 """Twelve digits: 31 years at a thousand frames a second."""
 CLOCK_LIMIT_NS = 2**63 - 1
@@ -55,7 +71,7 @@ class Announcement(BaseModel):
     seq: int = Field(ge=1, le=SEQ_LIMIT)
     """Durable number of the frame at its camera; it goes on across restarts."""
     part_id: PartId
-    captured_at: AwareDatetime
+    captured_at: Annotated[AwareDatetime, Field(ge=EPOCH, lt=END_OF_TIME)]
     """Trigger time, UTC."""
     captured_ns: int = Field(ge=0, le=CLOCK_LIMIT_NS)
     """The same moment on the host's monotonic clock; deadlines count from it."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from edge.mqtt_client import BrokerError, BrokerSettings, Protocol, TlsFiles, Will, tls_context
 from edge.mqtt_connection import Connection, Hooks, Incoming
 from edge.mqtt_queue import Link, LiveQueue, Message, Outcome
+from edge.mqtt_refusals import Refusals
 from edge.mqtt_retry import RetryDelays
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ class BrokerSession:
     """Connections to one broker, one after the other, until it is closed.
 
     Every accepted or refused message is counted once: as ``confirmed``, as
-    ``unsent``, or, while its connection lasts, as ``unconfirmed``.
+    ``unsent``, or, while its connection lasts, as ``unconfirmed``. What a broker's
+    access list forbids is refused in MQTT 5, and logged; a 3.1.1 broker confirms
+    it and throws it away, which nobody here can know.
     """
 
     def __init__(
@@ -89,7 +92,8 @@ class BrokerSession:
         self._clock_ns = clock_ns
         self._chance = chance
         self._where = f"MQTT broker {settings.host}:{settings.port}"
-        self._queue = LiveQueue(clock_ns, wakeup)
+        self._refusals = Refusals(settings.username, clock_ns)
+        self._queue = LiveQueue(clock_ns, wakeup, self._refusals.answered)
         self._closing = threading.Event()
         self._answered = threading.Event()
         self._greeted = False
@@ -108,6 +112,14 @@ class BrokerSession:
     def fault(self) -> str:
         """Why the broker is not there; empty while it is."""
         return "" if self.connected else self._fault
+
+    @property
+    def refusal(self) -> str:
+        """What the broker, though it is there, does not take, and why; empty where there is none.
+
+        Always empty in MQTT 3.1.1.
+        """
+        return self._refusals.current if self.connected else ""
 
     @property
     def confirmed(self) -> int:
@@ -273,6 +285,7 @@ class BrokerSession:
         with self._lock:
             if self._connection is not connection:
                 return  # closed in the meantime
+            self._refusals.forget()
             self._queue.open(link)
             subscriptions = dict(self._subscriptions)
         log.info("MQTT broker connected")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import paho.mqtt.client as paho
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge.mqtt_client import cut, drop_unsent_bytes, new_client, plain_reason, reach
 from edge.mqtt_queue import IN_FLIGHT, Link, Message
@@ -36,7 +37,8 @@ class Incoming:
     payload: bytes
     """Empty where it is larger than the session's limit."""
     retained: bool
-    """The broker had kept it from before the subscription."""
+    """Its publisher had the broker keep it; in MQTT 3.1.1 this is known only of what was
+    kept from before the subscription."""
     size: int
     """Bytes of the payload as it was sent."""
 
@@ -44,8 +46,8 @@ class Incoming:
 class Settle(Protocol):
     """The broker has answered a packet, or one that gets no answer has left."""
 
-    def __call__(self, link: Link, packet: int, *, confirmed: bool) -> None:
-        """Take note of it."""
+    def __call__(self, link: Link, packet: int, *, refused: str = "") -> None:
+        """Take note of it, and of why the broker has refused the packet, if it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,16 @@ class Connection:
             self._let_go()
 
     def subscribe(self, topic: str, qos: int) -> None:
-        """Ask the broker for a topic."""
-        self._client.subscribe(topic, qos)
+        """Ask the broker for a topic.
+
+        In MQTT 5 a message keeps its retain flag ("retain as published", section
+        3.8.3.1). A 3.1.1 broker clears it for whoever is subscribed already
+        (section 3.3.1.3), and there is no way to ask for it.
+        """
+        if self._settings.protocol == "5":
+            self._client.subscribe(topic, options=SubscribeOptions(qos, retainAsPublished=True))
+        else:
+            self._client.subscribe(topic, qos)
 
     def leave(self) -> None:
         """Say goodbye after what is on the way, so that the last will is not sent."""
@@ -141,7 +151,7 @@ class Connection:
         most = getattr(properties, "ReceiveMaximum", IN_FLIGHT)
         self.link = link = Link(self._send, min(most, IN_FLIGHT))
         client.on_publish = lambda _by, _user, packet, why, _more: self._hooks.settled(
-            link, packet, confirmed=not why.is_failure
+            link, packet, refused=str(why) if why.is_failure else ""
         )
         self._hooks.greeted(self, link)
 

@@ -72,6 +72,8 @@ class Outcome:
     receipt: int
     confirmed: bool
     """The broker has acknowledged it (QoS 1), or it has left (QoS 0)."""
+    refused: str = ""
+    """Why the broker did not take it, in MQTT 5; empty where it gave no such answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,13 +89,20 @@ class Link:
 class LiveQueue:
     """Messages in order, each counted once: as confirmed, as unsent, or as yet unconfirmed."""
 
-    def __init__(self, clock_ns: Callable[[], int], wakeup: Callable[[], None] | None) -> None:
+    def __init__(
+        self,
+        clock_ns: Callable[[], int],
+        wakeup: Callable[[], None] | None,
+        answered: Callable[[str, str], None] | None = None,
+    ) -> None:
         """Prepare an empty queue without a connection.
 
         Args:
             clock_ns: The clock of ``until_ns``.
             wakeup: Called, without a lock held, when there are outcomes where
                 there were none. It must neither block nor raise.
+            answered: Called, without a lock held, with the topic of each QoS 1
+                message that the broker has answered, and why it refused it or "".
         """
         self.confirmed = 0
         """Messages that the broker has confirmed (QoS 1) or that have left (QoS 0)."""
@@ -101,6 +110,7 @@ class LiveQueue:
         """Messages that were refused here or there, ran out of time, or lost their connection."""
         self._clock_ns = clock_ns
         self._wakeup = wakeup
+        self._answered = answered
         # Held for a few assignments, never around ``send``: paho has locks of its own, and
         # holds them when it reports a confirmation.
         self._lock = threading.Lock()
@@ -111,7 +121,8 @@ class LiveQueue:
         self._waiting: deque[Message] = deque()
         self._in_hand: Message | None = None
         self._on_the_way: dict[int, Message] = {}
-        self._early: dict[int, bool] = {}
+        self._early: dict[int, str] = {}
+        self._answers: list[tuple[str, str]] = []
         self._outcomes: list[Outcome] = []
         self._news = False
 
@@ -153,17 +164,20 @@ class LiveQueue:
             self._link = link
             self._accepting = True
 
-    def settle(self, link: Link, packet: int, *, confirmed: bool) -> None:
-        """Take the broker's answer to a packet, and send what may follow it."""
+    def settle(self, link: Link, packet: int, *, refused: str = "") -> None:
+        """Take the broker's answer to a packet, and send what may follow it.
+
+        The answer is a confirmation, or why the packet was ``refused``.
+        """
         with self._lock:
             if self._link is not link:
                 return  # all of that connection was settled when it ended
             message = self._on_the_way.pop(packet, None)
             if message is not None:
-                self._close_account(message, confirmed=confirmed)
+                self._take_answer(message, refused)
             elif self._in_hand is not None:
                 # The answer may overtake the packet id, which ``send`` has yet to return.
-                self._early[packet] = confirmed
+                self._early[packet] = refused
         self._hand_over()
 
     def drop_waiting(self, link: Link) -> None:
@@ -247,7 +261,7 @@ class LiveQueue:
             if packet is None:
                 self._close_account(message, confirmed=False)
             elif packet in self._early:
-                self._close_account(message, confirmed=self._early[packet])
+                self._take_answer(message, self._early[packet])
             else:
                 # Ids come round after 65,535: one that is taken was never answered.
                 older = self._on_the_way.pop(packet, None)
@@ -260,17 +274,27 @@ class LiveQueue:
         while self._waiting:
             self._close_account(self._waiting.popleft(), confirmed=False)
 
-    def _close_account(self, message: Message, *, confirmed: bool) -> None:
+    def _take_answer(self, message: Message, refused: str) -> None:
+        """Count a message that was confirmed or refused; with the lock held."""
+        self._close_account(message, confirmed=not refused, refused=refused)
+        if message.qos:
+            self._answers.append((message.topic, refused))
+
+    def _close_account(self, message: Message, *, confirmed: bool, refused: str = "") -> None:
         """Count a message; with the lock held, and once for each."""
         self.confirmed += confirmed
         self.unsent += not confirmed
         if message.receipt is not None:
             self._news = self._news or not self._outcomes
-            self._outcomes.append(Outcome(message.receipt, confirmed))
+            self._outcomes.append(Outcome(message.receipt, confirmed, refused))
 
     def _tell(self) -> None:
-        """Wake whoever waits for outcomes; without the lock."""
+        """Hand on the answers, and wake whoever waits for outcomes; without the lock."""
         with self._lock:
             news, self._news = self._news, False
+            answers, self._answers = self._answers, []
+        if self._answered is not None:
+            for topic, refused in answers:
+                self._answered(topic, refused)
         if news and self._wakeup is not None:
             self._wakeup()

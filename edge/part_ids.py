@@ -56,7 +56,13 @@ class PartIds:
         return self._policy == "message"
 
     def tell(self, part: ToldPart) -> ToldPart | None:
-        """Expect a picture of ``part`` next; return the part that this replaces, unseen."""
+        """Expect a picture of ``part`` next; return the part that this replaces, unseen.
+
+        The part that is expected already, told once more by a reader that read it
+        twice, stays one part.
+        """
+        if self._told is not None and self._told.part_id == part.part_id:
+            return None
         replaced, self._told = self._told, part
         return replaced
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, TypeAdapter, ValidationError
 
 from edge.clock import Clock, SystemClock
-from edge.errors import LineError
 from edge.mqtt import BrokerSession, BrokerSettings, Incoming
 from edge.reject_gate import Answer, Decision, RejectGate
 
@@ -39,8 +38,8 @@ POLL_S = 0.1
 READ_BYTES = 65_536
 COUNTER_DIGITS = 10
 """Of a heartbeat, as a PLC holds it in 32 bits."""
-UNREADABLE = "unreadable"
-"""Stands for a status that is empty or too long; an empty one would mean 'not wired'."""
+HOPS_MS = 150
+"""From the box's answer to the PLC: two hops, box to broker and broker to PLC, and one scan."""
 
 Sensor = Literal["enter", "gate"]
 _SENSOR_LINE: TypeAdapter[dict[Sensor, str]] = TypeAdapter(
@@ -49,10 +48,8 @@ _SENSOR_LINE: TypeAdapter[dict[Sensor, str]] = TypeAdapter(
 """One event a line: which sensor, and the id of the part at it."""
 
 
-class SensorError(LineError):
+class _SensorError(ValueError):
     """A line of the sensors cannot be used; the message shows it."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +110,7 @@ class PlcSim:
         self.received: Counter[str] = Counter()
         """Messages that the broker has brought, by topic."""
         self._retained = 0
+        self._bad_lines = 0
         self._gate = RejectGate(times.verdict_ms)
         self._belt_ms = times.belt_ms
         self._report = report
@@ -157,8 +155,8 @@ class PlcSim:
     def run(self, stop: Callable[[], bool]) -> None:
         """Decide until the sensors have ended and the belt is empty, or until ``stop``.
 
-        Raises:
-            SensorError: A line of the sensors cannot be used.
+        A line of the sensors that cannot be used is logged and counted, and changes nothing:
+        its part is unknown at the gate, so it is rejected.
         """
         while not stop() and (self._arrivals or not self._sensors_ended):
             event = self._next_event()
@@ -169,11 +167,7 @@ class PlcSim:
                 event[1](now_ms)
 
     def run_on(self, descriptor: int, stop: Callable[[], bool]) -> None:
-        """As ``run``, with the sensors' lines from a file descriptor.
-
-        Raises:
-            SensorError: A line of the sensors cannot be used.
-        """
+        """As ``run``, with the sensors' lines from a file descriptor."""
         over = threading.Event()
         work = (descriptor, over.is_set)
         reader = threading.Thread(target=self._read, args=work, name="sensors")
@@ -196,6 +190,7 @@ class PlcSim:
             "malformed": self._gate.malformed,
             "ignored": self._gate.ignored,
             "retained": self._retained,
+            "bad_lines": self._bad_lines,
         }
 
     def _now_ms(self) -> int:
@@ -228,26 +223,35 @@ class PlcSim:
             self._gate.heartbeat(int(payload), at_ms)
 
     def _status(self, payload: bytes, _at_ms: int) -> None:
-        self._gate.status(payload.decode("latin-1") or UNREADABLE)
+        self._gate.status(payload.decode("latin-1"))
 
     def _note_end(self) -> None:
         self._sensors_ended = True
 
     def _sense(self, line: str, at_ms: int) -> None:
         try:
-            ((sensor, part),) = _SENSOR_LINE.validate_json(line).items()
-        except ValidationError as error:
-            msg = f'sensor line {line!r}: must be {{"enter": ID}} or {{"gate": ID}}'
-            raise SensorError(msg) from error
+            sensor, part = self._parse(line)
+        except _SensorError as error:
+            self._bad_lines += 1
+            log.error("%s", error)
+            return
         if sensor == "enter":
             self._gate.enter(part, at_ms)
             if self._belt_ms is not None:
                 self._arrivals.append((at_ms + self._belt_ms, part))
-        elif self._belt_ms is None:
-            self._decide(part, at_ms)
         else:
-            msg = f"sensor line {line!r}: with belt_ms = {self._belt_ms} parts arrive by themselves"
-            raise SensorError(msg)
+            self._decide(part, at_ms)
+
+    def _parse(self, line: str) -> tuple[Sensor, str]:
+        try:
+            ((sensor, part),) = _SENSOR_LINE.validate_json(line).items()
+        except ValidationError as error:
+            msg = f'sensor line {line!r}: must be {{"enter": ID}} or {{"gate": ID}}'
+            raise _SensorError(msg) from error
+        if sensor == "gate" and self._belt_ms is not None:
+            msg = f"sensor line {line!r}: with --belt-ms {self._belt_ms} parts arrive by themselves"
+            raise _SensorError(msg)
+        return sensor, part
 
     def _decide(self, part: str, at_ms: int) -> None:
         decision = self._gate.decide(part, at_ms)

@@ -46,7 +46,7 @@ class Answer(IntEnum):
     SILENT = 6
     """The heartbeat stands still."""
     UNTRUSTED = 7
-    """The box is, or was when the verdict came, in a state without verdicts."""
+    """The box is, or was when the verdict came, in a state without verdicts, or in none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,16 @@ class _Entry:
 class RejectGate:
     """The memory of one reject gate; a new one knows nothing and rejects everything."""
 
-    def __init__(self, verdict_ms: int, silence_ms: int = SILENCE_MS) -> None:
+    def __init__(
+        self, verdict_ms: int, silence_ms: int = SILENCE_MS, *, status_wired: bool = True
+    ) -> None:
         """Prepare for a belt whose verdicts come within ``verdict_ms`` of a part's entry.
+
+        Args:
+            verdict_ms: How long after its entry a part's verdict counts.
+            silence_ms: How long the heartbeat may stand still.
+            status_wired: Whether ``status`` is heard at all. Where it is, nothing is believed
+                before it says so; where it is not, the heartbeat alone is watched.
 
         Raises:
             ValueError: A limit is not a positive number of milliseconds.
@@ -101,7 +109,8 @@ class RejectGate:
         self._last_seq = 0
         self._beat = 0
         self._alive_ms: int | None = None
-        self._trusted = True
+        self._status_wired = status_wired
+        self._trusted = not status_wired
 
     @property
     def undecided(self) -> int:
@@ -120,9 +129,9 @@ class RejectGate:
             self._beat = counter
 
     def status(self, payload: str) -> None:
-        """Take the JSON of ``status``; without any, the heartbeat alone is watched."""
+        """Take the JSON of ``status``; one that is empty or cannot be read is not trusted."""
         said = (f'"state":"{state}"' in payload for state in TRUSTED_STATES)
-        self._trusted = payload == "" or any(said)
+        self._trusted = not self._status_wired or any(said)
 
     def enter(self, part: str, at_ms: int) -> None:
         """Register a part at the entry sensor and start its timer.

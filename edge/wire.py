@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from edge.frame import (
     MAX_SIDE_PX,
+    PATTERN_WORDS,
     SEQ_LIMIT,
     Announcement,
     BootId,
@@ -43,6 +44,7 @@ BYTE_BITS = 8
 MAX_BITS = 16
 
 LostWhy = Literal["corrupt", "dropped", "missed_trigger"]
+OrderCode = Literal["done", "unknown_camera", "not_supported"]
 
 
 class WireError(Exception):
@@ -196,8 +198,8 @@ class Ordered(_Message):
     kind: Literal["ordered"] = "ordered"
     order: BootId
     ok: bool
-    code: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
-    """A word for programs: ``ok``, or why not."""
+    code: OrderCode
+    """A word for programs: ``done``, or why not; passed on in ``cmd/result``."""
     detail: str = Field(max_length=ANSWER_LIMIT)
     """A sentence for people."""
 
@@ -301,6 +303,10 @@ def _shape(header: _FrameHeader) -> tuple[int, ...]:
 
 def _first_line(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_context=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        first = error.errors(include_url=False)[0]
+        limit = first["msg"]
+        if first["type"] == "string_pattern_mismatch":
+            pattern = first["ctx"]["pattern"]
+            limit = f"must be {PATTERN_WORDS.get(pattern, pattern)}"
+        return f"{'.'.join(map(str, first['loc']))}: {limit}"
     return str(error)

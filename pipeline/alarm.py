@@ -23,7 +23,7 @@ from pipeline.alarm_conditions import Delayed, looks_back, make_condition
 from pipeline.results import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from edge.contract import AlarmState, Verdict, Why
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline.results import Moment
 
 EVERY_ALARM: Final = "*"
-"""Name that acknowledges all alarms at once; no alarm can be called so."""
+"""Name that stands for all alarms at once; no alarm can be called so."""
 SHELVE_LIMIT_MINUTES: Final = 1440
 """A shelved alarm calls nobody; a day later at the latest it does again."""
 NAME_SHOWN: Final = 32
@@ -102,6 +102,15 @@ class Transition:
     def record(self) -> AlarmRecord:
         """What a restart needs of this row."""
         return AlarmRecord(self.after, self.at, self.shelved_until, self.before, self.kind)
+
+
+def names_moved(transitions: Iterable[Transition], limit: int) -> str:
+    """Return the names of the alarms that a person moved, in at most ``limit`` characters.
+
+    Empty where the line itself brought all of the transitions about.
+    """
+    names = ", ".join(one.name for one in transitions if one.by)
+    return shorten(names, limit, placeholder=" ...")
 
 
 class _TrackedAlarm:
@@ -257,34 +266,41 @@ class AlarmBook:
             AlarmError: ``unknown_alarm``, ``not_active``, ``acknowledged`` or
                 ``shelved``; never for ``*``.
         """
-        if name == EVERY_ALARM:
-            chosen = [one for one in self._alarms.values() if one.state in _ACKNOWLEDGED]
-        else:
-            chosen = [self._named(name)]
+        chosen = self._chosen(name, lambda alarm: alarm.state in _ACKNOWLEDGED)
         self._pending += [alarm.acknowledge(by, now) for alarm in chosen]
         return self._take_pending()
 
     def shelve(self, name: str, by: str, minutes: int, note: str, now: Moment) -> list[Transition]:
-        """Silence an alarm for 1 to 1440 minutes; its condition is still followed.
+        """Silence an alarm, or with ``*`` all that are not, for 1 to 1440 minutes.
+
+        The conditions are still followed.
 
         Raises:
-            AlarmError: ``unknown_alarm``, ``shelved`` or ``out_of_range``.
+            AlarmError: ``unknown_alarm``, ``shelved`` or ``out_of_range``; for ``*``
+                only the last.
         """
-        alarm = self._named(name)
+        chosen = self._chosen(name, lambda alarm: alarm.state != "SHELVED")
         if not 1 <= minutes <= SHELVE_LIMIT_MINUTES:
             msg = f"{name}: minutes = {minutes}: 1 to {SHELVE_LIMIT_MINUTES}"
             raise AlarmError(code="out_of_range", message=msg)
-        self._pending.append(alarm.shelve(by, minutes, note, now))
+        self._pending += [alarm.shelve(by, minutes, note, now) for alarm in chosen]
         return self._take_pending()
 
     def unshelve(self, name: str, by: str, now: Moment) -> list[Transition]:
-        """End a shelving before its time.
+        """End a shelving, or with ``*`` every one, before its time.
 
         Raises:
-            AlarmError: ``unknown_alarm`` or ``not_shelved``.
+            AlarmError: ``unknown_alarm`` or ``not_shelved``; never for ``*``.
         """
-        self._pending.append(self._named(name).unshelve(by, now))
+        chosen = self._chosen(name, lambda alarm: alarm.state == "SHELVED")
+        self._pending += [alarm.unshelve(by, now) for alarm in chosen]
         return self._take_pending()
+
+    def _chosen(self, name: str, concerned: Callable[[_TrackedAlarm], bool]) -> list[_TrackedAlarm]:
+        """Return the alarm of this name, or for ``*`` all that are concerned."""
+        if name == EVERY_ALARM:
+            return [alarm for alarm in self._alarms.values() if concerned(alarm)]
+        return [self._named(name)]
 
     def _named(self, name: str) -> _TrackedAlarm:
         if name not in self._alarms:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from edge.endpoints import is_loopback
 from edge.mqtt import BrokerError, BrokerSettings, TlsFiles
+from edge.mqtt_client import tls_context
 from edge.secret_file import SecretFileError, check_private, read_secret, secret_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.config import Config
     from pipeline.config_plant import MqttSettings
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,17 @@ def broker_settings(config: MqttSettings, client_id: str) -> BrokerSettings:
     return BrokerSettings(
         config.host, config.port, config.protocol, client_id, username, password, tls
     )
+
+
+def check_login(config: Config) -> None:
+    """Look at login and certificates without connecting.
+
+    Raises:
+        BrokerError: One of them cannot be used; the message names it.
+    """
+    settings = broker_settings(config.mqtt, "check")
+    if settings.tls is not None:
+        tls_context(settings.tls)
 
 
 def _secret(name: str, variable: str, file: Path | None, *, private: bool) -> str | None:

@@ -36,7 +36,7 @@ class CameraWatch:
         self._seen: dict[str, _Seen] = {}
 
     def heard(self, note: CameraHere, now_ns: int) -> None:
-        """Take note of a camera that is there."""
+        """Take note of a camera of this line that is there."""
         self._seen[note.camera] = _Seen(note.state, now_ns)
 
     def left(self, note: CameraLeft, now_ns: int) -> None:
@@ -53,6 +53,15 @@ class CameraWatch:
             elif now_ns > self._expected_ns:
                 known[camera] = "LOST"
         return known
+
+    def is_one(self, camera: str) -> bool:
+        """Tell whether a camera is of this line."""
+        return camera in self._cameras
+
+    @property
+    def all_left(self) -> bool:
+        """Tell whether every camera has stopped as it was asked to: the line is ending."""
+        return all(camera in self._seen and self._seen[camera].left for camera in self._cameras)
 
     def all_known(self, now_ns: int) -> bool:
         """Tell whether each camera has been heard of, or is overdue."""

@@ -189,18 +189,22 @@ def broker(
 @app.command("check-config")
 def check_config(path: Annotated[Path, typer.Argument(help="Config file.")]) -> None:
     """Validate a config file; each problem with key, value and limit."""
+    from edge.mqtt import BrokerError
     from edge.sources import SourceError
+    from pipeline.broker_login import check_login
     from pipeline.ingest_stage import check_sources
     from pipeline.line_keys import check_endpoints
 
     settings = load_config(path)
     check_endpoints(settings)
     cameras = ", ".join(f"{camera.id} ({camera.kind})" for camera in settings.camera)
-    typer.echo(f"{path}: good; cameras {cameras}; config hash {settings.digest}")
-    try:
-        check_sources(settings)
-    except SourceError as error:
-        typer.echo(f"note: {error}")
+    alarms = ", ".join(alarm.name for alarm in settings.alarm) or "none"
+    typer.echo(f"{path}: good; cameras {cameras}; alarms {alarms}; config hash {settings.digest}")
+    for check in (check_sources, check_login):
+        try:
+            check(settings)
+        except (SourceError, BrokerError) as error:
+            typer.echo(f"note: {error}")
 
 
 @app.command()
@@ -252,7 +256,8 @@ def verdicts(
     path = ledger or load_config(config).ledger.path
     if audit:
         settings = load_config(config)
-        result = queries.audit(path, {c.id: settings.counter_path(c.id) for c in settings.camera})
+        counters = {camera.id: settings.counter_path(camera.id) for camera in settings.camera}
+        result = queries.audit(path, counters, settings.part.deadline_ms)
         typer.echo(json.dumps(result) if as_json else queries.audit_text(result))
         if not all(line["balanced"] for line in result):
             raise typer.Exit(1)

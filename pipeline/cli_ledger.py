@@ -117,10 +117,25 @@ def _path(config: Path, ledger: Path | None) -> Path:
 
 
 def _print(columns: tuple[str, ...], rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    from pipeline.queries import cell
-
     if as_json:
         for row in rows:
             typer.echo(json.dumps(row))
         return
-    print_rows(columns, [[cell(column, row[column]) for column in columns] for row in rows])
+    print_rows(columns, [[_cell(column, row[column]) for column in columns] for row in rows])
+
+
+def _cell(column: str, value: object) -> str:
+    """Return a table cell, the numbers of a detail with six significant digits."""
+    from pipeline.queries import cell
+
+    return cell(column, _shortened(value))
+
+
+def _shortened(value: object) -> object:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, list):
+        return [_shortened(inner) for inner in value]
+    if isinstance(value, dict):
+        return {name: _shortened(inner) for name, inner in value.items()}
+    return value

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
 
@@ -22,7 +23,8 @@ def print_rows(columns: tuple[str, ...], rows: list[list[str]]) -> None:
     elif console.is_terminal:
         table = Table(*columns, box=None)
         for row in rows:
-            table.add_row(*row)
+            # Text, not str: a note with [red] in it is shown as it is, not as markup.
+            table.add_row(*map(Text, row))
         console.print(table)
     else:
         typer.echo("\n".join("\t".join(row) for row in [list(columns), *rows]))

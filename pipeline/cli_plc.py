@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,12 @@ from pipeline.cli_output import JsonOption, log_to_stderr, print_summary
 from pipeline.config_file import load_config
 
 if TYPE_CHECKING:
-    from edge.plc_sim import GateReport
+    from edge.plc_sim import BeltTimes, GateReport
+
+log = logging.getLogger(__name__)
+
+BAD_LINES_EXIT = 2
+"""Exit code after a line of the sensors that could not be used: bad input."""
 
 
 def plc_sim(
@@ -26,7 +32,7 @@ def plc_sim(
         int | None,
         typer.Option(
             min=1,
-            help="How long a verdict counts after the entry; part.deadline_ms if none.",
+            help="How long a verdict counts after the entry; part.deadline_ms + 150 if none.",
         ),
     ] = None,
     belt_ms: Annotated[
@@ -42,9 +48,10 @@ def plc_sim(
     when it is at the reject gate. With --belt-ms the second comes by itself.
     Each decision is a line on standard output: JSON, or text on a terminal.
     Verdicts cannot announce parts: a part id comes with its verdict only.
+    A line that cannot be used is reported and skipped; the exit code is then 2.
     """
     from edge.contract import Topics
-    from edge.plc_sim import BeltTimes, PlcSim
+    from edge.plc_sim import HOPS_MS, BeltTimes, PlcSim
     from edge.stopping import StopFlag
     from pipeline.broker_login import broker_settings
 
@@ -52,10 +59,13 @@ def plc_sim(
     log_to_stderr(settings.log.level, "plc-sim")
     as_json = json_line or not sys.stdout.isatty()
     line = settings.line
+    # The box has answered at its deadline; the answer still has to reach the PLC.
+    times = BeltTimes(verdict_ms or settings.part.deadline_ms + HOPS_MS, belt_ms)
+    _warn_of_times(times, settings.part.deadline_ms)
     sim = PlcSim(
         broker_settings(settings.mqtt, f"plc-sim-{uuid4().hex[:8]}"),
         Topics(settings.mqtt.prefix, line.site, line.area, line.line, line.station),
-        BeltTimes(verdict_ms or settings.part.deadline_ms, belt_ms),
+        times,
         _print_json if as_json else _print_text,
     )
     stop = StopFlag()
@@ -65,7 +75,26 @@ def plc_sim(
         sim.run_on(sys.stdin.fileno(), stop.is_set)
     finally:
         sim.close()
-    print_summary(sim.summary(), as_json=as_json)
+    summary = sim.summary()
+    print_summary(summary, as_json=as_json)
+    if summary["bad_lines"]:
+        raise typer.Exit(BAD_LINES_EXIT)
+
+
+def _warn_of_times(times: BeltTimes, deadline_ms: int) -> None:
+    """Log what breaks ``part.deadline_ms < verdict < belt``, with the figures."""
+    if times.verdict_ms <= deadline_ms:
+        log.warning(
+            "--verdict-ms %d is not above part.deadline_ms %d: verdicts in time will be late here",
+            times.verdict_ms,
+            deadline_ms,
+        )
+    if times.belt_ms is not None and times.verdict_ms >= times.belt_ms:
+        log.warning(
+            "--verdict-ms %d is not below --belt-ms %d: parts are at the gate before it is over",
+            times.verdict_ms,
+            times.belt_ms,
+        )
 
 
 def _print_json(report: GateReport) -> None:

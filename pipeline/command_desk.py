@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 WAITING_LIMIT = 256
 AT_ONCE, PER_S = 100, 50.0
 """Commands that are taken; part messages of a fast belt are among them."""
-NOTED_AT_ONCE, NOTED_PER_S = 10, 0.1
+NOTED_AT_ONCE, NOTED_PER_S = 20, 0.2
 """Refusals that are logged and become an event each; the others are counted in the next one."""
 
 
@@ -78,8 +78,8 @@ class CommandDesk:
 
     def receive(self, incoming: Incoming) -> None:
         """Take a message; called in the broker's thread."""
-        if self._topics.verb(incoming.topic) is None:
-            return
+        if self._topics.verb(incoming.topic) is None or not incoming.size:
+            return  # our own results; and what deletes a retained message is no command
         with self._lock:
             if len(self._waiting) >= WAITING_LIMIT:
                 self._dropped += 1
@@ -108,6 +108,9 @@ class CommandDesk:
         verb, command = self._answered_later.pop(answer.txn, ("", None))
         if command is None:
             return None
+        if answer.ok:
+            detail = {"by": command.by, "txn": command.txn}
+            self._ledger.add_event(now.utc, verb, getattr(command, "cam", None), detail)
         return self._answer(verb, command, Reply(answer.ok, answer.code, answer.detail), now)
 
     def _one(self, incoming: Incoming, verbs: Verbs, now: Moment) -> CommandResult | None:
@@ -117,8 +120,10 @@ class CommandDesk:
         except CommandError as error:
             self._note(error.code, f"cmd/{verb[:32]}: {error.detail}", now)
             return CommandResult(txn=error.txn, ok=False, code=error.code, detail=error.detail)
-        known = self._memory.answer(command.txn)
-        if known is not None or command.txn in self._answered_later:
+        if command.txn in self._answered_later:
+            return None
+        known = self._memory.answer(verb, command, now)
+        if known is not None:
             return known
         reply = verbs.execute(command, now)
         if reply is None:
@@ -157,6 +162,6 @@ def _read(verb: str, incoming: Incoming) -> Command:
     command = parse_command(verb, incoming.payload)
     if incoming.retained:
         # The broker would deliver it after every connect, for ever.
-        detail = "a retained command is not done"
-        raise CommandError(code="bad_field", detail=detail, txn=command.txn)
+        detail = "a retained command is not done; delete it with an empty retained message"
+        raise CommandError(code="retained", detail=detail, txn=command.txn)
     return command

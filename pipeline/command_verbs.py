@@ -24,9 +24,8 @@ from pipeline.ledger import LedgerError
 from pipeline.reviews import insert_review
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pipeline.alarm import AlarmBook, Transition
+    from pipeline.camera_watch import CameraWatch
     from pipeline.config import Config
     from pipeline.gate import Gate
     from pipeline.ledger import Ledger
@@ -48,18 +47,20 @@ class LineVerbs:
         scorer: ScorerLink,
         ledger: Ledger,
         memory: LineMemory,
-        tell_part: Callable[[str, str], bool],
+        cameras: CameraWatch,
     ) -> None:
-        """Work on the gate's own state; ``tell_part`` relays (camera, part id) to its ingest."""
+        """Work on the gate's own state."""
         self._config = config
         self._gate = gate
         self._alarms = alarms
         self._scorer = scorer
         self._ledger = ledger
         self._memory = memory
-        self._tell_part = tell_part
+        self._cameras = cameras
         self.transitions: list[Transition] = []
         """Steps of alarms, until the loop takes them."""
+        self.told_parts: list[tuple[str, str]] = []
+        """Camera and part, to be told after the commit: told before, it could be told twice."""
         self.rebirth_is_due = False
 
     def execute(self, command: Command, now: Moment) -> Reply | None:
@@ -71,7 +72,7 @@ class LineVerbs:
         if isinstance(command, ReviewCommand):
             return self._review(command, now)
         if isinstance(command, PartCommand):
-            return self._part(command)
+            return self._part(command, now)
         if isinstance(command, RebirthCommand):
             self.rebirth_is_due = True
             return DONE
@@ -108,21 +109,25 @@ class LineVerbs:
             return Reply(ok=False, code="unknown_part", detail=str(error))
         return DONE
 
-    def _part(self, command: PartCommand) -> Reply:
+    def _part(self, command: PartCommand, now: Moment) -> Reply:
+        if command.cam is not None and not self._cameras.is_one(command.cam):
+            return Reply(ok=False, code="unknown_camera", detail=f"no camera {command.cam}")
         told = [c.id for c in self._config.camera if c.part_id == "message"]
         wanted = [command.cam] if command.cam is not None else told
         if not wanted or not set(wanted) <= set(told):
             detail = "no such camera takes part messages; set part_id = 'message'"
             return Reply(ok=False, code="not_expected", detail=detail)
-        deaf = [camera for camera in wanted if not self._tell_part(camera, command.part)]
+        states = self._cameras.states(now.monotonic_ns)
+        deaf = [camera for camera in wanted if states.get(camera, "LOST") == "LOST"]
         if deaf:
             return Reply(ok=False, code="camera_lost", detail=f"not there: {', '.join(deaf)}")
+        self.told_parts += [(camera, command.part) for camera in wanted]
         return DONE
 
     def _order(
         self, command: ResetCommand | PinCommand | ReleaseCommand, now: Moment
     ) -> Reply | None:
-        if command.cam is not None and command.cam not in {c.id for c in self._config.camera}:
+        if command.cam is not None and not self._cameras.is_one(command.cam):
             return Reply(ok=False, code="unknown_camera", detail=f"no camera {command.cam}")
         if not self._gate.has_scorer:
             return Reply(ok=False, code="scorer_down", detail="the scorer is not there")

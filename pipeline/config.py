@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+STAGE_ENDPOINTS = ("notices", "frames", "inspections")
+
+
 class Config(Settings):
     """A whole line."""
 
@@ -87,6 +90,21 @@ class Config(Settings):
                 "would drop most frames; give interval_ms or use policy = 'wait'"
             )
             raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _endpoints_differ(self) -> Self:
+        transport = self.transport
+        named = {f"transport.{name}": getattr(transport, name) for name in STAGE_ENDPOINTS}
+        named |= {
+            f"camera {camera.id} part_endpoint": camera.part_endpoint for camera in self.camera
+        }
+        taken: dict[str, str] = {}
+        for name, endpoint in named.items():
+            if endpoint and endpoint in taken:
+                msg = f"{taken[endpoint]} and {name} are both {endpoint}; each needs its own"
+                raise ValueError(msg)
+            taken[endpoint] = name
         return self
 
     @property

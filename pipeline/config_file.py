@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from edge.contract import NAME_WORDS
 from edge.errors import LineError
 from pipeline.config import Config
 from pipeline.config_alarm import Alarm
 from pipeline.config_camera import Camera, FolderCamera
-from pipeline.config_settings import Settings
+from pipeline.config_settings import ENDPOINT, Settings
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -29,6 +30,9 @@ else:
 Section = TypeVar("Section", bound=Settings)
 UNIONS: dict[str, object] = {"camera": Camera, "alarm": Alarm}
 """Sections that come several times, each of one of several kinds."""
+
+PATTERN_WORDS = {**NAME_WORDS, ENDPOINT: "empty, ipc://PATH or tcp://ADDRESS:PORT"}
+"""What a person is told instead of a pattern."""
 
 
 class ConfigError(LineError):
@@ -55,7 +59,7 @@ def load_config(path: Path) -> Config:
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_lines(path, error))) from error
+        raise ConfigError("\n".join(_lines(path, error, tree))) from error
     return _absolute(config, path.resolve().parent)
 
 
@@ -77,16 +81,13 @@ def _moved(section: Section, folder: Path) -> Section:
     return section.model_copy(update={key: folder / path for key, path in paths.items()})
 
 
-def _lines(path: Path, error: ValidationError) -> list[str]:
-    return [
-        _line(path, details) for details in error.errors(include_url=False, include_context=True)
-    ]
+def _lines(path: Path, error: ValidationError, tree: dict[str, Any]) -> list[str]:
+    problems = error.errors(include_url=False, include_context=True)
+    return [_line(path, details, tree) for details in problems]
 
 
-def _line(path: Path, details: ErrorDetails) -> str:
-    kinds = {kind for union in UNIONS.values() for kind in _kinds(union)}
-    where = [str(step) for step in details["loc"] if step not in kinds]
-    key = ".".join(where) or "config"
+def _line(path: Path, details: ErrorDetails, tree: dict[str, Any]) -> str:
+    key = _key(details, tree)
     if details["type"] == "extra_forbidden":
         return f"{path}: {key}: unknown key; known here: {', '.join(_known_keys(details['loc']))}"
     if details["type"] == "missing":
@@ -94,8 +95,49 @@ def _line(path: Path, details: ErrorDetails) -> str:
     if details["type"] == "list_type" and key == "camera":
         return f"{path}: camera: one section for each camera, written [[camera]]"
     value = details["input"]
+    if details["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return f"{path}: {key}{_kind_problem(details)}"
     shown = "" if isinstance(value, dict | BaseModel) else f" = {value!r}"
-    return f"{path}: {key}{shown}: {details['msg'].removeprefix('Value error, ')}"
+    return f"{path}: {key}{shown}: {_limit(details)}"
+
+
+def _key(details: ErrorDetails, tree: dict[str, Any]) -> str:
+    """Return where the problem is; of a section that has a name, also the name."""
+    steps = details["loc"]
+    # The third step into a union is the section's kind, which pydantic puts in.
+    where = [
+        str(step) for step in (steps[:2] + steps[3:] if set(steps[:1]) & UNIONS.keys() else steps)
+    ]
+    name = _name(tree, steps)
+    if name:
+        where[1] += f" ({name})"
+    return ".".join(where) or "config"
+
+
+def _name(tree: dict[str, Any], where: tuple[int | str, ...]) -> str:
+    """Return the name or id that a section which comes several times gives itself."""
+    match where:
+        case (str(section), int(number), *_) if section in UNIONS:
+            given = tree[section][number]
+            name = given.get("name", given.get("id")) if isinstance(given, dict) else None
+            return name if isinstance(name, str) and name.isprintable() else ""
+    return ""
+
+
+def _kind_problem(details: ErrorDetails) -> str:
+    kinds = list(_kinds(UNIONS[str(details["loc"][0])]))
+    allowed = f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+    if details["type"] == "union_tag_not_found":
+        return f".kind: missing; must be {allowed}"
+    return f".kind = {details['input'].get('kind')!r}: must be {allowed}"
+
+
+def _limit(details: ErrorDetails) -> str:
+    """Return what is allowed, for a pattern in plain words."""
+    if details["type"] == "string_pattern_mismatch":
+        pattern = details["ctx"]["pattern"]
+        return f"must be {PATTERN_WORDS.get(pattern, pattern)}"
+    return details["msg"].removeprefix("Value error, ")
 
 
 def _kinds(union: object) -> dict[str, type[Settings]]:

@@ -128,7 +128,7 @@ class OutboxSettings(Settings):
     """Byte budget; beyond it the oldest messages go first, their results stay in the ledger."""
     max_age_s: int = Field(default=604_800, ge=1)
     """Older messages are given up; a week."""
-    drain_per_s: int = Field(default=100, ge=1, le=10_000)
+    drain_per_s: int = Field(default=100, ge=1, le=400)
     """Messages a second to `history` once the broker is back."""
 
 

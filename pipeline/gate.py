@@ -9,6 +9,7 @@ deadline passes; whichever is first decides, and nothing decides twice.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.inspection import Inspection
 
 
+RECIPES_REMEMBERED = 16
+"""Changeovers within one deadline; a frame from before them all has no result."""
 STATES_WORST_FIRST: tuple[State, ...] = ("WARMING", "DEGRADED", "READY")
 
 
@@ -45,11 +48,10 @@ class Gate:
         A PASS needs ``min_peers`` peers, a ``deciding`` score below its threshold,
         and the window of the ``recipe`` in force.
         """
-        self.recipe = recipe
-        """What runs on the line."""
+        self._recipes = deque([(-1, recipe)], RECIPES_REMEMBERED)
+        """Since when (monotonic, ns) which recipe ran, the one in force last."""
         self.cameras_lost: frozenset[str] = frozenset()
         """Cameras that should be there and are not."""
-        self._recipe_since_ns = -1
         self.deadline_ns = deadline_ms * 1_000_000
         self._min_peers = min_peers
         self._deciding = deciding
@@ -71,6 +73,11 @@ class Gate:
             states = self._camera_states.values()
             return next((state for state in STATES_WORST_FIRST if state in states), "WARMING")
         return "STOPPED" if self._scorer_left else "FAULT"
+
+    @property
+    def recipe(self) -> str:
+        """What runs on the line."""
+        return self._recipes[-1][1]
 
     @property
     def has_scorer(self) -> bool:
@@ -120,7 +127,7 @@ class Gate:
 
     def change_recipe(self, recipe: str, now: Moment) -> None:
         """Take another recipe: what is captured from now on needs a window of that recipe."""
-        self.recipe, self._recipe_since_ns = recipe, now.monotonic_ns
+        self._recipes.append((now.monotonic_ns, recipe))
         self.forget_windows()
 
     def forget_windows(self) -> None:
@@ -163,9 +170,13 @@ class Gate:
         verdict, why, detail = inspection.verdict, inspection.why, inspection.detail
         if verdict == "PASS" and not self._earns_pass(inspection):
             verdict, why, detail = "NO_RESULT", "not_finite", "PASS without a score that earns it"
-        if verdict != "NO_RESULT" and self._is_of_another_recipe(inspection):
-            detail = f"inspected as {inspection.recipe}, the line runs {self.recipe}"
+        recipe = self._recipe_at(announcement.captured_ns)
+        if verdict != "NO_RESULT" and inspection.recipe != recipe:
+            detail = f"inspected as {inspection.recipe}, the line ran {recipe}"
             return self._result(announcement, "NO_RESULT", "warming", detail, now)
+        if verdict == "PASS" and announcement.camera in self.cameras_lost:
+            detail = "PASS of a camera that is not there any more"
+            return self._result(announcement, "NO_RESULT", "camera_lost", detail, now)
         if verdict == "PASS" and inspection.state != "READY":
             verdict, why, detail = "NO_RESULT", "warming", f"PASS in state {inspection.state}"
         return self._result(announcement, verdict, why, detail, now, inspection)
@@ -184,10 +195,10 @@ class Gate:
             for frame in frames
         ]
 
-    def _is_of_another_recipe(self, inspection: Inspection) -> bool:
-        """Tell whether a frame of this recipe was compared with parts of another."""
-        since_change_ns = inspection.announcement.captured_ns - self._recipe_since_ns
-        return inspection.recipe != self.recipe and since_change_ns >= 0
+    def _recipe_at(self, captured_ns: int) -> str:
+        """Return what ran when a frame was captured."""
+        ran = [recipe for since_ns, recipe in self._recipes if since_ns <= captured_ns]
+        return ran[-1] if ran else ""
 
     def _earns_pass(self, inspection: Inspection) -> bool:
         """Tell whether the numbers support a PASS; JSON turns NaN and infinity into none."""
@@ -195,7 +206,7 @@ class Gate:
         threshold = inspection.threshold
         if score is None or threshold is None or inspection.window_n < self._min_peers:
             return False
-        return math.isfinite(score) and score < threshold
+        return math.isfinite(score) and math.isfinite(threshold) and score < threshold
 
     def _expire(self, frame: _OpenFrame, now: Moment) -> FrameResult:
         del self._open[frame.announcement.key]

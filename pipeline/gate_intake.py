@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge.frame import Announcement, FrameKey
 from edge.sockets import PeerWatch, Socket, receive_all, try_send
 from edge.wire import (
+    DETAIL_LIMIT,
     Acknowledged,
     Announced,
     Begins,
@@ -29,51 +30,33 @@ from edge.wire import (
     decode_note,
     encode_note,
 )
+from pipeline.allowance import Allowance
 from pipeline.camera_watch import CameraWatch
 from pipeline.inspection import Inspection, decode_evidence, decode_inspection
-from pipeline.results import FrameResult, Moment, PartVerdict
+from pipeline.results import FrameResult, Moment
 from pipeline.scorer_link import ScorerLink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edge.clock import Clock
-    from edge.commands import CommandResult
-    from pipeline.alarm import Transition
-    from pipeline.evidence_worker import Stored
     from pipeline.gate import Gate
+    from pipeline.gate_pass import Pass
     from pipeline.ledger import Ledger
     from pipeline.parts import PartAssembler
-    from pipeline.scorer_link import Answer
+    from pipeline.recovery import Recovery
 
 log = logging.getLogger(__name__)
 
-GAP_FRAMES = 256
-"""Frames of a gap that one pass closes: some milliseconds of work."""
 START_GRACE_NS = 60_000_000_000
 """A scorer imports torch and reads its weights first."""
 SILENCE_NS = 3_000_000_000
 """A scorer says five times a second that it is there, unless one frame takes it longer."""
 WARNING_NS = 10_000_000_000
+REFUSALS_AT_ONCE, REFUSALS_PER_S = 20, 0.2
+"""Refused messages that are logged and become an event each; the others are counted."""
 HEATMAPS_HELD = 256
 """Inspections whose image has not come yet; each holds one small grid."""
-
-
-@dataclass(slots=True)
-class Pass:
-    """What one pass of the gate has to commit, acknowledge and publish."""
-
-    moment: Moment
-    results: list[FrameResult] = field(default_factory=list)
-    parts: list[PartVerdict] = field(default_factory=list)
-    acknowledgements: list[tuple[bytes, Acknowledged]] = field(default_factory=list)
-    stored: list[Stored] = field(default_factory=list)
-    """What became of images that were handed over earlier."""
-    ordered: list[Answer] = field(default_factory=list)
-    """What became of orders to the scorer."""
-    answers: list[CommandResult] = field(default_factory=list)
-    transitions: list[Transition] = field(default_factory=list)
-    images: list[tuple[FrameKey, bytes, Inspection | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +76,7 @@ class Intake:
         gate: Gate,
         parts: PartAssembler,
         ledger: Ledger,
+        recovery: Recovery,
         clock: Clock,
         sockets: GateSockets,
         cameras: Sequence[str],
@@ -102,6 +86,7 @@ class Intake:
         self.gate = gate
         self.parts = parts
         self._ledger = ledger
+        self._recovery = recovery
         self._clock = clock
         self._notices = sockets.notices
         self._inspections = sockets.inspections
@@ -109,11 +94,11 @@ class Intake:
         self._scorer_peers = 0
         self._next_warning_ns = 0
         self._awaiting_image: OrderedDict[FrameKey, Inspection] = OrderedDict()
-        self._begun: dict[str, Begins] = {}
-        """The latest start of each camera; frames up to its count are closed, or being closed."""
         self._heard_ns = self._started_ns = clock.monotonic_ns()
         self.cameras = CameraWatch(cameras, self._started_ns, START_GRACE_NS)
         self.scorer = ScorerLink(sockets.inspections)
+        self._refusals = Allowance(REFUSALS_AT_ONCE, REFUSALS_PER_S, self._started_ns)
+        self._not_noted = 0
 
     def moment(self) -> Moment:
         """Return the time on both clocks."""
@@ -131,17 +116,6 @@ class Intake:
         self.conclude(work, self.gate.due(now), now)
         work.parts += self.parts.due(now)
 
-    def settle_leftovers(self, work: Pass) -> None:
-        """Close the frames and parts that an earlier gate left open."""
-        for seen in self._ledger.frames_owed_a_part():
-            work.parts += self.parts.add(seen, work.moment)
-        for announcement in self._ledger.rows_left_open():
-            self.gate.announce(announcement, work.moment)
-            detail = "the gate was restarted before the result"
-            result = self.gate.lose(announcement, "gate_restart", detail, work.moment)
-            self.conclude(work, [result] if result else [])
-        work.parts += self.parts.close_all(work.moment)
-
     def close_all(self, work: Pass) -> None:
         """Close everything that is still open, at the end of the line."""
         self.conclude(work, self.gate.close_all("the line was stopped", work.moment))
@@ -158,17 +132,16 @@ class Intake:
         for identity, acknowledged in work.acknowledgements:
             try_send(self._notices, [identity, encode_note(acknowledged)])
 
-    def tell_part(self, camera: str, part_id: str) -> bool:
-        """Tell a camera of which part its next frame is; False where it is not there."""
-        now_ns = self._clock.monotonic_ns()
-        if self.cameras.states(now_ns).get(camera, "LOST") == "LOST":
-            return False
-        return try_send(self._notices, [camera.encode(), encode_note(PartAt(part_id=part_id))])
+    def tell_parts(self, work: Pass) -> None:
+        """Tell cameras of which part their next frame is."""
+        for camera, part_id in work.told_parts:
+            try_send(self._notices, [camera.encode(), encode_note(PartAt(part_id=part_id))])
 
     def _take_notices(self, work: Pass) -> None:
         for parts in receive_all(self._notices):
             try:
                 note = decode_note(parts[-1])
+                self._check_camera(note)
             except WireError as error:
                 self._refuse(work, "notice", error)
                 continue
@@ -182,7 +155,7 @@ class Intake:
             self._take_notice(work, note)
             seq = note.announcement.seq
             return Acknowledged(boot=note.announcement.boot, seq=seq, notice=note.kind)
-        if isinstance(note, Begins) and self._fill_gap(work, note):
+        if isinstance(note, Begins) and self._recovery.fill_gap(work, note):
             return Acknowledged(boot=note.boot, seq=note.seq, notice=note.kind)
         if isinstance(note, CameraHere):
             self.cameras.heard(note, work.moment.monotonic_ns)
@@ -197,50 +170,27 @@ class Intake:
             lost = self.gate.lose(announcement, note.why, note.detail, work.moment)
             self.conclude(work, [lost] if lost else [])
 
-    def _fill_gap(self, work: Pass, note: Begins) -> bool:
-        """Close frames that an earlier ingest counted and never announced; False if more are left.
+    def _check_camera(self, note: Note | Inspection) -> None:
+        """Refuse what is of a camera that this line does not have.
 
-        A few at a time, so that no frame on the belt waits; ingest repeats its
-        notice until all are closed. They are not said on live topics: nobody waits
-        for them any more. Their part is known only where it has no other view.
+        Raises:
+            WireError: With its name.
         """
-        self._begun[note.camera] = note
-        missing = self._ledger.missing_frames(note.camera, note.seq, limit=GAP_FRAMES + 1)
-        for seq in missing[:GAP_FRAMES]:
-            announcement = Announcement(
-                camera=note.camera,
-                boot=note.boot,
-                seq=seq,
-                part_id=f"{note.camera}-{seq:08d}",
-                captured_at=work.moment.utc,
-                captured_ns=work.moment.monotonic_ns,
-            )
-            self._ledger.open_frame(announcement)
-            self.gate.announce(announcement, work.moment)
-            detail = "counted, but its ingest ended before it was announced"
-            lost = self.gate.lose(announcement, "camera_lost", detail, work.moment)
-            if lost is not None:
-                past = replace(lost, live=False)
-                work.results.append(past)
-                work.parts += self.parts.add(past, work.moment) if self.parts.single_view else []
-        if missing:
-            gap = {"first": missing[0], "frames": min(len(missing), GAP_FRAMES)}
-            self._ledger.add_event(work.moment.utc, "gap_filled", note.camera, gap)
-        return len(missing) <= GAP_FRAMES
+        announcement = getattr(note, "announcement", None)
+        camera = announcement.camera if announcement else getattr(note, "camera", None)
+        if camera is not None and not self.cameras.is_one(camera):
+            msg = f"camera {camera}: not of this line"
+            raise WireError(msg)
 
     def _open(self, work: Pass, announcement: Announcement) -> None:
         key = announcement.key
-        if self.gate.is_open(key) or self._ledger.has_frame(key) or self._was_filled(key):
+        if announcement.captured_ns > work.moment.monotonic_ns:
+            # Another host's clock, or nonsense: its deadline would never come.
+            announcement = announcement.model_copy(update={"captured_ns": work.moment.monotonic_ns})
+        if self.gate.is_open(key) or self._ledger.has_frame(key) or self._recovery.was_filled(key):
             return
         self._ledger.open_frame(announcement)
         self.gate.announce(announcement, work.moment)
-
-    def _was_filled(self, key: FrameKey) -> bool:
-        """Tell whether a notice comes from an ingest that has been answered for already."""
-        begun = self._begun.get(key.camera)
-        if begun is None or key.boot == begun.boot or key.seq > begun.seq:
-            return False
-        return self._ledger.has_number(key.camera, key.seq)
 
     def _take_inspections(self, work: Pass) -> None:
         for parts in receive_all(self._inspections):
@@ -260,6 +210,7 @@ class Intake:
             work.images.append((key, image, self._awaiting_image.pop(key, None)))
             return
         inspection = decode_inspection(body)
+        self._check_camera(inspection)
         self._heard_ns = work.moment.monotonic_ns
         key = inspection.announcement.key
         # The two sockets are independent: the inspection may overtake the notice.
@@ -302,11 +253,18 @@ class Intake:
         if not self.gate.has_scorer:
             if work.moment.monotonic_ns - self._started_ns > START_GRACE_NS:
                 self.gate.scorer_is_due()
+        elif (lost or silent or self._scorer_peers == 0) and self.cameras.all_left:
+            self.gate.scorer_left(work.moment)  # the line is ending; it was slow to say goodbye
         elif lost or silent or self._scorer_peers == 0:
             self.gate.scorer_lost(work.moment)
             self._ledger.add_event(work.moment.utc, "scorer_lost", None, {})
             log.warning("the scorer is gone")
 
     def _refuse(self, work: Pass, what: str, error: WireError) -> None:
+        if not self._refusals.spend(work.moment.monotonic_ns):
+            self._not_noted += 1
+            return
         log.warning("refused %s: %s", what, error)
-        self._ledger.add_event(work.moment.utc, "message_refused", None, {"error": str(error)})
+        detail = {"error": str(error)[:DETAIL_LIMIT], "others_not_noted": self._not_noted}
+        self._not_noted = 0
+        self._ledger.add_event(work.moment.utc, "message_refused", None, detail)

@@ -29,18 +29,22 @@ from pipeline.command_verbs import LineVerbs
 from pipeline.evidence import EvidenceStore
 from pipeline.evidence_worker import EvidenceWorker
 from pipeline.gate import Gate
-from pipeline.gate_intake import GateSockets, Intake, Pass
+from pipeline.gate_intake import GateSockets, Intake
+from pipeline.gate_pass import Pass
 from pipeline.journal import Journal
 from pipeline.ledger import Ledger, LedgerBusyError, LedgerError
 from pipeline.line_keys import line_keys
+from pipeline.line_lock import ledger_lock
 from pipeline.line_memory import LineMemory
 from pipeline.outbox import Outbox
 from pipeline.parts import PartAssembler
 from pipeline.publisher import Publisher
+from pipeline.recovery import Recovery
 from pipeline.results import LineIdentity, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edge.contract import State
     from pipeline.config import Config
@@ -51,6 +55,7 @@ POLL_MS = 50
 HEARTBEAT_NS = 1_000_000_000
 SUMMARY_NS = 10_000_000_000
 DISK_NS = 5_000_000_000
+FAULT_POLL_MS = 200
 QUIET_MS = 100
 """At the end the gate listens for inspections until it is quiet for so long."""
 DRAIN_LIMIT_NS = 400_000_000
@@ -79,6 +84,7 @@ class GateLoop:
         deadline_ms, deciding, line = config.part.deadline_ms, config.judge.score, config.line
         boot = secrets.token_hex(8)
         identity = LineIdentity(config.digest, boot, deadline_ms, deciding)
+        self._identity = {"boot": boot, "cfg": config.digest}
         topics = Topics(config.mqtt.prefix, line.site, line.area, line.line, line.station)
         self._wakeup = Wakeup()
         self._publisher = Publisher(broker_settings(config.mqtt, f"gate-{boot}"), topics, identity)
@@ -93,7 +99,10 @@ class GateLoop:
         )
         self._sockets = self._bind(context)
         cameras = [camera.id for camera in config.camera]
-        self._intake = Intake(self._gate, self._parts, self._ledger, clock, self._sockets, cameras)
+        self._recovery = Recovery(self._gate, self._parts, self._ledger)
+        self._intake = Intake(
+            self._gate, self._parts, self._ledger, self._recovery, clock, self._sockets, cameras
+        )
         self._outbox = Outbox(self._ledger.db, config.outbox, now.monotonic_ns)
         self._journal = Journal(
             config, self._ledger, memory, self._outbox, self._parts, self._evidence,
@@ -102,33 +111,42 @@ class GateLoop:
         self._alarms = self._restored_alarms(memory, now)
         self._verbs = LineVerbs(
             config, self._gate, self._alarms, self._intake.scorer, self._ledger, memory,
-            self._intake.tell_part,
+            self._intake.cameras,
         )  # fmt: skip
         self._desk = CommandDesk(topics, self._ledger, memory, self._wakeup.set, now.monotonic_ns)
         self._free_bytes: int | None = None
         self._busy = False
+        self._broker_was_there: bool | None = None
+        """None until it was there once."""
         self._next_heartbeat_ns = self._next_summary_ns = self._next_disk_ns = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
-        """Close what an earlier gate left open, then work until ``stop``."""
+        """Close what an earlier gate left open, then work until ``stop``.
+
+        Raises:
+            LedgerError: The ledger could not be written, as when the disk is full;
+                raised when it can be again. What was in hand is lost here, not
+                in the rows that are still open nor in ingest's notices.
+        """
         for name, state in self._alarms.states.items():
             self._publisher.alarm(name, state)
         self._publisher.start(self._desk.receive)
-        work = self._new_pass()
-        with self._ledger.transaction():
-            self._intake.settle_leftovers(work)
-            self._conclude(work)
-        self._tell(work)
         poller = self._poller()
-        while not stop():
-            poller.poll(self._wait_ms())
-            self.step()
+        try:
+            while not stop() and not self._begin():
+                log.warning("the ledger is locked by another program; waiting for it")
+            while not stop():
+                poller.poll(self._wait_ms())
+                self.step()
+        except LedgerError as error:
+            self._wait_in_fault(error, stop)
+            raise
         until = self._clock.monotonic_ns() + DRAIN_LIMIT_NS
         while poller.poll(QUIET_MS) and self._clock.monotonic_ns() < until:
             self.step()
         work = self._new_pass()
         self._intake.close_all(work)
-        self._commit_last(work)
+        self._commit_last(work, "gate_stopped")
         self._evidence.close(EVIDENCE_LIMIT_S)
         self._commit_last(self._new_pass())
 
@@ -158,8 +176,8 @@ class GateLoop:
         self._publisher.close(CONFIRM_LIMIT_S, last)
         with contextlib.suppress(LedgerError), self._ledger.transaction():
             self._journal.settle_outbox(self._moment())
-        if self._publisher.unsent:
-            log.warning("MQTT: %d messages not confirmed by the broker", self._publisher.unsent)
+        if self._outbox.waiting > 0:
+            log.warning("%d messages are kept for the next start", self._outbox.waiting)
         self._log_summary()
         self._sockets.scorers.close()
         self._sockets.notices.close()
@@ -174,6 +192,40 @@ class GateLoop:
             context, self._config.endpoint("inspections"), HIGH_WATER_IMAGES, keys=keys
         )
         return GateSockets(notices, inspections, PeerWatch(inspections))
+
+    def _wait_in_fault(self, error: LedgerError, stop: Callable[[], bool]) -> None:
+        """Say FAULT, and nothing else, until the ledger can be written or the line stops.
+
+        What cannot be written must not be said; the PLC rejects every part meanwhile.
+        """
+        log.error("%s; no part has a result until it can be written", error)
+        self._publisher.state("FAULT")
+        poller = zmq.Poller()
+        poller.register(self._wakeup.fileno(), zmq.POLLIN)
+        while not stop():
+            poller.poll(FAULT_POLL_MS)
+            self._wakeup.clear()
+            now = self._moment()
+            try:
+                with self._ledger.transaction():
+                    self._ledger.add_event(now.utc, "ledger_failed", None, {"error": str(error)})
+            except LedgerError:
+                self._every_second(now)
+            else:
+                return
+
+    def _begin(self) -> bool:
+        """Close what an earlier gate left open; False while another program writes."""
+        work = self._new_pass()
+        try:
+            with self._ledger.transaction():
+                self._recovery.settle_leftovers(work)
+                self._ledger.add_event(work.moment.utc, "gate_started", None, self._identity)
+                self._conclude(work)
+        except LedgerBusyError:
+            return False
+        self._tell(work)
+        return True
 
     def _restored_alarms(self, memory: LineMemory, now: Moment) -> AlarmBook:
         book = AlarmBook(self._config.alarm, memory.alarms())
@@ -214,7 +266,8 @@ class GateLoop:
     def _conclude(self, work: Pass) -> None:
         """Let the alarms see the pass, and write it."""
         work.transitions += self._verbs.transitions
-        self._verbs.transitions = []
+        work.told_parts += self._verbs.told_parts
+        self._verbs.transitions, self._verbs.told_parts = [], []
         for part in work.parts:
             self._alarms.part(part.verdict, part.why, work.moment)
         cameras_known = self._intake.cameras.all_known(work.moment.monotonic_ns)
@@ -225,15 +278,31 @@ class GateLoop:
             regime_change=self._gate.state == "DEGRADED",
         )
         work.transitions += self._alarms.update(sight, work.moment)
+        self._note_broker(work.moment)
         self._journal.write(work)
 
-    def _commit_last(self, work: Pass) -> None:
+    def _note_broker(self, now: Moment) -> None:
+        """Make an event of a broker that goes or comes back."""
+        connected = self._publisher.connected
+        if connected == self._broker_was_there or (
+            self._broker_was_there is None and not connected
+        ):
+            return
+        if self._broker_was_there is not None:
+            kind = "broker_back" if connected else "broker_lost"
+            detail = {"messages_kept": max(0, self._outbox.waiting), "why": self._publisher.fault}
+            self._ledger.add_event(now.utc, kind, None, detail)
+        self._broker_was_there = connected
+
+    def _commit_last(self, work: Pass, event: str = "") -> None:
         """Commit at the end, within a limit; the next gate closes what stays open."""
         until = self._clock.monotonic_ns() + LAST_COMMIT_NS
         while True:
             try:
                 with self._ledger.transaction():
                     self._journal.write(work)
+                    if event:
+                        self._ledger.add_event(work.moment.utc, event, None, self._identity)
                 break
             except LedgerBusyError as error:
                 if self._clock.monotonic_ns() > until:
@@ -243,6 +312,7 @@ class GateLoop:
 
     def _tell(self, work: Pass) -> None:
         self._intake.acknowledge(work)
+        self._intake.tell_parts(work)
         self._journal.tell(work)
         self._journal.drain()
         for camera, state in self._intake.cameras.states(work.moment.monotonic_ns).items():
@@ -259,9 +329,8 @@ class GateLoop:
             self._publisher.heartbeat()
         if now_ns >= self._next_disk_ns:
             self._next_disk_ns = now_ns + DISK_NS
-            self._free_bytes = min(
-                shutil.disk_usage(path).free
-                for path in (self._config.ledger.path.parent, self._config.evidence.path)
+            self._free_bytes = _free_bytes(
+                self._config.ledger.path.parent, self._config.evidence.path
             )
         if now_ns >= self._next_summary_ns:
             self._next_summary_ns = now_ns + SUMMARY_NS
@@ -275,16 +344,31 @@ class GateLoop:
         log.info("%s, %d open; %s%s", state, still_open, counts or "no frames", kept)
 
 
-def run_gate(config: Config, *, supervised: bool) -> None:
-    """Run the gate until it is told to stop."""
-    stop = stage_stop_flag(supervised=supervised)
-    context: Context = zmq.Context()
-    loop = GateLoop(config, SystemClock(), context)
-    announce_ready(supervised=supervised)
-    last: State = "FAULT"
+def _free_bytes(*folders: Path) -> int | None:
+    """Return the free space of the fullest disk; None where a folder is gone."""
     try:
-        loop.run(stop.is_set)
-        last = "STOPPED"
-    finally:
-        loop.close(last)
-        context.term()
+        return min(shutil.disk_usage(folder).free for folder in folders)
+    except OSError:
+        return None
+
+
+def run_gate(config: Config, *, supervised: bool) -> None:
+    """Run the gate until it is told to stop.
+
+    Raises:
+        LineLockError: Another gate writes this ledger.
+        LedgerError: The ledger failed; it can be written again, and whoever
+            starts next closes what is open.
+    """
+    stop = stage_stop_flag(supervised=supervised)
+    with ledger_lock(config.ledger.path):
+        context: Context = zmq.Context()
+        loop = GateLoop(config, SystemClock(), context)
+        announce_ready(supervised=supervised)
+        last: State = "FAULT"
+        try:
+            loop.run(stop.is_set)
+            last = "STOPPED"
+        finally:
+            loop.close(last)
+            context.term()

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edge.contract import Digest, State, Verdict, Why
-from edge.frame import MAX_SIDE_PX, Announcement, BootId, CameraId, FrameKey, RecipeId
-from edge.wire import WireError
+from edge.frame import MAX_SIDE_PX, SEQ_LIMIT, Announcement, BootId, CameraId, FrameKey, RecipeId
+from edge.wire import DETAIL_LIMIT, WireError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,10 @@ Box = tuple[Corner, Corner, Side, Side]
 """x, y, width, height in sensor pixels."""
 
 
+def _shortened(detail: object) -> object:
+    return detail[:DETAIL_LIMIT] if isinstance(detail, str) else detail
+
+
 class Inspection(BaseModel):
     """The scorer's opinion of one frame; only the gate makes it a result."""
 
@@ -37,7 +41,7 @@ class Inspection(BaseModel):
     announcement: Announcement
     verdict: Verdict
     why: Why
-    detail: str = ""
+    detail: Annotated[str, BeforeValidator(_shortened)] = ""
     state: State
     """WARMING until the frame's window and judge are filled, then READY."""
     score: float | None = None
@@ -82,7 +86,7 @@ class _EvidenceHeader(BaseModel):
     v: Literal[1] = 1
     camera: CameraId
     boot: BootId
-    seq: int
+    seq: int = Field(ge=1, le=SEQ_LIMIT)
 
 
 def encode_inspection(inspection: Inspection) -> tuple[bytes, bytes]:

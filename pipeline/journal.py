@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from pipeline.config import Config
     from pipeline.evidence_worker import EvidenceWorker
-    from pipeline.gate_intake import Pass
+    from pipeline.gate_pass import Pass
     from pipeline.ledger import Ledger
     from pipeline.line_memory import LineMemory
     from pipeline.outbox import Outbox
@@ -98,7 +98,7 @@ class Journal:
         for transition in work.transitions:
             self._memory.keep_transition(transition)
         self._note_evidence(work)
-        self._publisher.settle(self._outbox)
+        self._publisher.settle(self._outbox, work.moment.monotonic_ns)
         # Deleting is a write to disk: with the results, or once a second.
         if work.results or work.moment.monotonic_ns >= self._next_settle_ns:
             self.settle_outbox(work.moment)
@@ -136,7 +136,7 @@ class Journal:
     def settle_outbox(self, now: Moment) -> None:
         """Delete from the outbox what is confirmed or over a limit; in the open transaction."""
         self._next_settle_ns = now.monotonic_ns + SETTLE_NS
-        self._publisher.settle(self._outbox)
+        self._publisher.settle(self._outbox, now.monotonic_ns)
         for given_up in self._outbox.settle(now):
             log.error(
                 "outbox.%s reached: %d messages will never be sent; the ledger has their results",

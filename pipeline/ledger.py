@@ -42,6 +42,8 @@ BUSY_S = 0.5
 """How long the gate waits for another program that writes before it tries again."""
 READ_BUSY_S = 10.0
 GAP_SEARCH_FRAMES = 100_000
+RECENT_PARTS = 100_000
+"""What a restart reads at most: a second."""
 KEY = "camera = :camera and boot = :boot and seq = :seq"
 
 
@@ -192,10 +194,23 @@ class Ledger:
         for key in part.frames:
             self._owe_part(key, owed=False)
 
-    def owe_part(self, keys: Iterable[FrameKey]) -> None:
-        """Note closed frames whose part waits for other views."""
+    def owe_part(self, keys: Iterable[FrameKey], *, owed: bool = True) -> None:
+        """Note closed frames whose part waits for other views, or waits no more."""
         for key in keys:
-            self._owe_part(key, owed=True)
+            self._owe_part(key, owed=owed)
+
+    def parts_short_of_views(self, limit: int) -> Iterator[tuple[str, set[str]]]:
+        """Yield the parts among the last ``limit`` that lacked views, and which cameras came."""
+        short = self.db.execute(
+            "select part_id, decided_at from parts where seen < views order by rowid desc limit ?",
+            [limit],
+        ).fetchall()
+        for part_id, decided_at in short:
+            cameras = self.db.execute(
+                "select distinct camera from verdicts where part_id = ? and decided_at <= ?",
+                [part_id, decided_at],
+            )
+            yield part_id, {row[0] for row in cameras}
 
     def frames_owed_a_part(self) -> list[FrameResult]:
         """Return the closed frames whose part an earlier gate did not close any more."""
@@ -229,7 +244,10 @@ class Ledger:
         and all since ``since``.
         """
         recent: list[tuple[Verdict, Why, datetime]] = []
-        rows = self.db.execute("select verdict, reason, decided_at from parts order by rowid desc")
+        rows = self.db.execute(
+            "select verdict, reason, decided_at from parts order by rowid desc limit ?",
+            [RECENT_PARTS],
+        )
         for verdict, why, decided_at in rows:
             decided = moment_of(decided_at)
             if judged <= 0 and decided < since:

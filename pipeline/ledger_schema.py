@@ -73,11 +73,11 @@ def _alarms_and_commands(db: Database) -> None:
     ).create_index(["name"])  # fmt: skip
     db.table("commands").create(
         {
-            "txn": str, "time": str, "verb": str, "by": str, "body": str, "ok": int, "code": str,
-            "detail": str,
+            "id": int, "txn": str, "time": str, "verb": str, "by": str, "body": str, "ok": int,
+            "code": str, "detail": str,
         },
-        pk="txn",
-    )  # fmt: skip
+        pk="id",
+    ).create_index(["txn"])  # fmt: skip
     db.table("reviews").create(
         {"id": int, "part_id": str, "label": str, "by": str, "at": str, "note": str}, pk="id"
     ).create_index(["part_id"])

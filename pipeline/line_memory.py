@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pipeline.alarm import Transition
     from pipeline.results import Moment
 
+REPEAT_S = 600
+"""How long the same txn is the same command: brokers repeat within seconds or after an outage."""
 LATEST_OF_EACH = (
     "select * from alarms where id in (select max(id) from alarms group by name) order by name"
 )
@@ -63,14 +65,23 @@ class LineMemory:
         }
         insert_row(self._db, "alarms", row)
 
-    def answer(self, txn: str) -> CommandResult | None:
-        """Return the answer that a command of this transaction has had; None if it is new."""
+    def answer(self, verb: str, command: Command, now: Moment) -> CommandResult | None:
+        """Return the answer that this command has had; None if it is new.
+
+        The number of another command of the last minutes is refused: whoever
+        counts from one again must not be told that something was done.
+        """
         row = self._db.execute(
-            "select ok, code, detail from commands where txn = ?", [txn]
+            "select time, verb, by, body, ok, code, detail from commands where txn = ? "
+            "order by id desc limit 1",
+            [command.txn],
         ).fetchone()
-        if row is None:
+        if row is None or abs((now.utc - moment_of(row[0])).total_seconds()) > REPEAT_S:
             return None
-        return CommandResult(txn=txn, ok=bool(row[0]), code=row[1], detail=row[2])
+        if row[1:4] == (verb, command.by, _body(command)):
+            return CommandResult(txn=command.txn, ok=bool(row[4]), code=row[5], detail=row[6])
+        detail = f"{command.txn} was another command's txn at {row[0][11:19]} UTC"
+        return CommandResult(txn=command.txn, ok=False, code="txn_used", detail=detail)
 
     def keep_answer(self, verb: str, command: Command, result: CommandResult, now: Moment) -> None:
         """Keep a command with its answer."""
@@ -79,12 +90,12 @@ class LineMemory:
             "time": timestamp(now.utc),
             "verb": verb,
             "by": command.by,
-            "body": command.model_dump_json(exclude={"txn", "by"}, exclude_none=True),
+            "body": _body(command),
             "ok": int(result.ok),
             "code": result.code,
             "detail": result.detail,
         }
-        insert_row(self._db, "commands", row, verb="insert or replace")
+        insert_row(self._db, "commands", row)
 
     def recipe(self, configured: str) -> str:
         """Return the recipe in force: the last command's, until the config says another one."""
@@ -95,3 +106,7 @@ class LineMemory:
         """Keep the recipe that a command has put in force."""
         row = {"id": 1, "configured": configured, "in_force": in_force}
         insert_row(self._db, "recipe", row, verb="insert or replace")
+
+
+def _body(command: Command) -> str:
+    return command.model_dump_json(exclude={"txn", "by"}, exclude_none=True)

@@ -30,6 +30,8 @@ Topic = Literal["verdict", "part"]
 BURST = 20
 """Messages that a drain may send at once; as many as MQTT may have in flight."""
 AGE_CHECK_NS = 60_000_000_000
+FIRST_PAUSE_NS, LONGEST_PAUSE_NS = 10_000_000_000, 60_000_000_000
+"""After a refusal history pauses; each further refusal doubles the pause."""
 TRIM_ROWS = 256
 """Rows given up at a time."""
 
@@ -72,6 +74,9 @@ class Outbox:
         self._drained_to = 0
         self._allowance = Allowance(BURST, settings.drain_per_s, now_ns)
         self._next_age_check_ns = now_ns
+        self._pause_ns = 0
+        """The last pause; 0 where nothing was refused since history was last taken."""
+        self._pause_ends_ns = 0
 
     @property
     def waiting(self) -> int:
@@ -100,12 +105,30 @@ class Outbox:
 
     def outcome(self, number: int, *, confirmed: bool) -> None:
         """Take note of what became of a message."""
-        if number in self._draining and not confirmed:
-            self._drained_to = min(self._drained_to, number - 1)
+        if number in self._draining:
+            if confirmed:
+                self.resume()
+            else:
+                self._drained_to = min(self._drained_to, number - 1)
         self._live.discard(number)
         self._draining.discard(number)
         if confirmed:
             self._confirmed.append(number)
+
+    def refused(self, number: int, now_ns: int) -> None:
+        """Take note that the broker will not have a message; history pauses if it was there.
+
+        Others that were on their way with it are refused in the same pause, which
+        they do not make longer.
+        """
+        if number in self._draining and now_ns >= self._pause_ends_ns:
+            self._pause_ns = min(2 * self._pause_ns or FIRST_PAUSE_NS, LONGEST_PAUSE_NS)
+            self._pause_ends_ns = now_ns + self._pause_ns
+        self.outcome(number, confirmed=False)
+
+    def resume(self) -> None:
+        """End a pause: history was taken, or the connection is another one."""
+        self._pause_ns = self._pause_ends_ns = 0
 
     def settle(self, now: Moment) -> list[GivenUp]:
         """Delete what is confirmed and what exceeds a limit; return what was given up."""
@@ -120,10 +143,11 @@ class Outbox:
     def due(self, now_ns: int) -> list[Kept]:
         """Return what may go to history now: the oldest, as many as the rate allows.
 
-        Nothing is returned beyond a message whose live outcome is not known: it
-        may have to go to history before those.
+        After a refusal it is nothing until the pause has passed, and then one message at
+        a time, until one is taken. Nothing is returned beyond a message whose live
+        outcome is not known: it may have to go to history before those.
         """
-        allowed = self._allowance.left(now_ns)
+        allowed = self._allowed(now_ns)
         if self.waiting <= 0 or not allowed:
             return []
         rows = self._db.execute(
@@ -134,6 +158,12 @@ class Outbox:
         kept = [Kept(*row) for row in rows if row[0] not in confirmed]
         self._allowance.spend(now_ns, len(kept))
         return kept
+
+    def _allowed(self, now_ns: int) -> int:
+        left = self._allowance.left(now_ns)
+        if not self._pause_ns:
+            return left
+        return 0 if self._draining or now_ns < self._pause_ends_ns else min(left, 1)
 
     def _delete(self, numbers: Iterable[int]) -> None:
         for number in numbers:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.results import FrameResult, Moment, PartVerdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from edge.contract import Verdict, Why
     from edge.frame import FrameKey
@@ -64,10 +64,16 @@ class PartAssembler:
                 return verdicts
             part = _OpenPart(result.announcement.captured_ns + self._deadline_ns)
             self._open[part_id] = part
+        # The first capture counts, whichever view was judged first.
+        part.due_ns = min(part.due_ns, result.announcement.captured_ns + self._deadline_ns)
         part.results[camera] = result
         if len(part.results) == len(self._views):
             verdicts.append(self._close(part_id, now))
         return verdicts
+
+    def recall(self, part_id: str, seen_by: Iterable[str]) -> None:
+        """Remember a part that an earlier gate closed with only these views."""
+        self._closed[part_id] = frozenset(self._views) - frozenset(seen_by)
 
     def due(self, now: Moment) -> list[PartVerdict]:
         """Close the parts whose deadline has passed."""

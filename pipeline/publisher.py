@@ -1,6 +1,7 @@
 """What the gate says on MQTT, in the terms of the public contract.
 
-Retained topics are said again after every connect, the status last. A result
+Retained topics are said again after every connect, the status last, and what
+the broker refuses of them until it takes it. A result
 is sent live until its deadline and not a moment later; what the broker has not
 confirmed goes to the history topics, from the outbox.
 """
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 CONFIRM_POLL_S = 0.01
 LIVE_GRACE_NS = 250_000_000
 """A NO_RESULT is decided when its deadline has passed; so much later it is history."""
+RETAINED_RETRY_BEATS = 5
+"""Heartbeats, one a second, from one try to have retained topics taken to the next."""
 HISTORY = {"verdict": "history", "part": "history/part"}
 
 
@@ -49,10 +52,14 @@ class Publisher:
         """Payload of each retained topic but the status, which comes after all of them."""
         self._due: dict[str, None] = {}
         """Retained topics that are to be said, in this order."""
-        self._announcing = self._state_is_due = self._refused = False
-        self._beat = 0
+        self._numbers: dict[str, int] = {}
+        """Receipt of each retained topic's last message; below 0, the outbox counts upwards."""
+        self._owed: set[str] = set()
+        """Retained topics whose last message the broker has not taken."""
+        self._announcing = self._state_is_due = self._reconnected = False
+        self._beat = self._last_number = 0
         will = Will(topics.under("status"), self._status("OFFLINE"))
-        self._session = BrokerSession(settings, will, on_connect=lambda _session: self.rebirth())
+        self._session = BrokerSession(settings, will, on_connect=self._greet)
 
     @property
     def unsent(self) -> int:
@@ -66,8 +73,8 @@ class Publisher:
 
     @property
     def fault(self) -> str:
-        """Why the broker is not there; empty while it is."""
-        return self._session.fault
+        """Why the broker is not there, or what it refuses; empty while all is well."""
+        return self._session.fault or self._session.refusal
 
     def start(self, on_command: Callable[[Incoming], None]) -> None:
         """Connect in the background, and listen for commands; both for ever."""
@@ -100,11 +107,10 @@ class Publisher:
         self._announce()
 
     def heartbeat(self) -> None:
-        """Count one more second of life; say again what was refused."""
-        if self._refused and self._session.connected:
-            self._refused = False
-            self.rebirth()
+        """Count one more second of life; at times say again what is owed."""
         self._beat += 1
+        if self._beat % RETAINED_RETRY_BEATS == 0 and self._session.connected:
+            self._say_owed()
         self._session.publish(self._topics.under("heartbeat"), str(self._beat).encode(), qos=0)
 
     def frame(self, result: FrameResult, number: int, outbox: Outbox, now_ns: int) -> None:
@@ -131,10 +137,22 @@ class Publisher:
             outbox.outcome(kept.id, confirmed=False)
         return taken
 
-    def settle(self, outbox: Outbox) -> None:
-        """Tell the outbox what the broker has confirmed, and what was lost."""
+    def settle(self, outbox: Outbox, now_ns: int) -> None:
+        """Tell the outbox what the broker has confirmed or refused, and what was lost.
+
+        ``now_ns`` is on the clock of :meth:`Outbox.due`.
+        """
+        if self._reconnected:
+            self._reconnected = False
+            outbox.resume()
         for outcome in self._session.outcomes():
-            outbox.outcome(outcome.receipt, confirmed=outcome.confirmed)
+            if outcome.receipt < 0:
+                if not outcome.confirmed:
+                    self._owe(outcome.receipt)
+            elif outcome.refused:
+                outbox.refused(outcome.receipt, now_ns)
+            else:
+                outbox.outcome(outcome.receipt, confirmed=outcome.confirmed)
 
     def heatmap(self, key: FrameKey, png: bytes) -> None:
         """Publish a heatmap for screens."""
@@ -175,6 +193,11 @@ class Publisher:
         ):
             outbox.outcome(number, confirmed=False)
 
+    def _greet(self, _session: BrokerSession) -> None:
+        """Say the retained topics to a broker that has just let us in; in its thread."""
+        self._reconnected = True
+        self.rebirth()
+
     def _owes(self) -> bool:
         return self._announcing or self._session.unconfirmed > 0
 
@@ -184,6 +207,22 @@ class Publisher:
                 return
             self._retained[topic] = payload
             self._due[topic] = None
+        self._announce()
+
+    def _owe(self, number: int) -> None:
+        """Take note that a retained message was not taken; a later one on its topic counts."""
+        with self._lock:
+            self._owed.update(topic for topic, last in self._numbers.items() if last == number)
+
+    def _say_owed(self) -> None:
+        """Say again what the broker has not taken, and the status after it."""
+        with self._lock:
+            if not self._owed:
+                return
+            self._due.update(
+                dict.fromkeys(topic for topic in self._retained if topic in self._owed)
+            )
+            self._state_is_due = True
         self._announce()
 
     def _announce(self) -> None:
@@ -197,19 +236,29 @@ class Publisher:
                 return
             self._announcing = True
         while (message := self._next_retained()) is not None:
-            if not self._session.publish(*message, qos=1, retain=True):
-                self._refused = True
+            topic, payload, number = message
+            if not self._session.publish(topic, payload, qos=1, retain=True, receipt=number):
+                self._owe(number)
 
-    def _next_retained(self) -> tuple[str, bytes] | None:
+    def _next_retained(self) -> tuple[str, bytes, int] | None:
         """Return the next topic that is due, the status last; None ends the announcing."""
         with self._lock:
             if self._due:
                 topic = next(iter(self._due))
                 del self._due[topic]
-                return topic, self._retained[topic]
+                return self._numbered(topic, self._retained[topic])
             self._announcing = due = self._state_is_due
             self._state_is_due = False
-            return (self._topics.under("status"), self._status(self._state)) if due else None
+            if not due:
+                return None
+            return self._numbered(self._topics.under("status"), self._status(self._state))
+
+    def _numbered(self, topic: str, payload: bytes) -> tuple[str, bytes, int]:
+        """Return a retained message with its receipt; with the lock held."""
+        self._last_number -= 1
+        self._numbers[topic] = self._last_number
+        self._owed.discard(topic)
+        return topic, payload, self._last_number
 
     def _status(self, state: State) -> bytes:
         message = StatusMessage(

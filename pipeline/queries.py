@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from edge.clock import Clock, SystemClock
 from edge.counter import read_count
 from pipeline.ledger import LedgerError, open_for_reading
 from pipeline.results import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -34,6 +36,13 @@ MOMENTS = {"time", "at"}
 """Columns of rows that may be years apart: a table has their date too."""
 
 
+ATTEMPTS, RETRY_S = 20, 0.05
+"""How long the last counted frames may take to be in the ledger."""
+OPEN_IN_TIME = "open (in time)"
+OPEN_GRACE_NS = 1_000_000_000
+"""From the deadline to the row that says so."""
+
+
 class AuditLine(TypedDict):
     """One camera's account."""
 
@@ -42,7 +51,7 @@ class AuditLine(TypedDict):
     """Triggers by ingest's durable counter since this ledger knows the camera."""
     rows: int
     results: dict[str, int]
-    """PASS, FAIL, and NO_RESULT by reason; rows without a result as `open`."""
+    """PASS, FAIL, and NO_RESULT by reason; rows without a result as `open`, or `open (in time)`."""
     balanced: bool
     """Whether each trigger has exactly one result."""
 
@@ -95,14 +104,34 @@ def reviews(ledger: Path, *, limit: int, part: str | None = None) -> list[dict[s
     return _last(ledger, "reviews", {"part_id =": part}, "id desc", limit)
 
 
-def audit(ledger: Path, counters: Mapping[str, Path]) -> list[AuditLine]:
+def audit(
+    ledger: Path,
+    counters: Mapping[str, Path],
+    deadline_ms: int,
+    clock: Clock | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[AuditLine]:
     """Compare each camera's durable count with its results in the ledger.
+
+    On a running line some frames are always open, until their deadline, and the
+    last ones counted take a moment to reach the ledger.
 
     Raises:
         LedgerError: There is no such file.
     """
+    clock = clock or SystemClock()
+    lines: list[AuditLine] = []
     with closing(open_for_reading(ledger)) as db:
-        return [_audit_line(db, camera, path) for camera, path in counters.items()]
+        for camera, path in counters.items():
+            count = read_count(path)
+            for attempt in range(ATTEMPTS):
+                due_ns = clock.monotonic_ns() - deadline_ms * 1_000_000
+                line = _audit_line(db, camera, count, due_ns)
+                if line["balanced"] or attempt + 1 == ATTEMPTS:
+                    break
+                sleep(RETRY_S)
+            lines.append(line)
+    return lines
 
 
 def audit_text(lines: list[AuditLine]) -> str:
@@ -153,10 +182,14 @@ def _with_details(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [row | {"detail": json.loads(row["detail"] or "{}")} for row in rows]
 
 
-def _audit_line(db: Database, camera: str, counter: Path) -> AuditLine:
-    rows = db.query("select verdict, reason from verdicts where camera = ?", [camera])
-    results = Counter(_kind(row) for row in rows)
-    counted, total = read_count(counter) - _counted_before(db, camera), results.total()
+def _audit_line(db: Database, camera: str, count: int, due_ns: int) -> AuditLine:
+    """Account for a camera's frames up to ``count``; captured after ``due_ns`` they may be open."""
+    rows = db.query(
+        "select verdict, reason, captured_ns from verdicts where camera = ? and seq <= ?",
+        [camera, count],
+    )
+    results = Counter(_kind(row, due_ns) for row in rows)
+    counted, total = count - _counted_before(db, camera), results.total()
     return AuditLine(
         camera=camera,
         counted=counted,
@@ -171,7 +204,7 @@ def _counted_before(db: Database, camera: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _kind(row: dict[str, Any]) -> str:
+def _kind(row: dict[str, Any], due_ns: int) -> str:
     if row["verdict"] is None:
-        return "open"
+        return OPEN_IN_TIME if row["captured_ns"] + OPEN_GRACE_NS > due_ns else "open"
     return f"NO_RESULT {row['reason']}" if row["verdict"] == "NO_RESULT" else str(row["verdict"])

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from edge.frame import Frame
+    from edge.wire import OrderCode
     from pipeline.inspection import Inspection
 
 log = logging.getLogger(__name__)
@@ -70,16 +71,16 @@ class ScorerOrders:
             self._answers.popitem(last=False)
         return answer
 
-    def _do(self, order: Order) -> tuple[bool, str, str]:
+    def _do(self, order: Order) -> tuple[bool, OrderCode, str]:
         if order.camera is not None and order.camera not in self._cameras:
             known = ", ".join(self._cameras)
             return False, "unknown_camera", f"no camera {order.camera}; there are {known}"
         if order.verb == "recipe":
             if order.recipe == self._inspector.recipe:
-                return True, "ok", f"recipe {order.recipe} is in use already"
+                return True, "done", f"recipe {order.recipe} is in use already"
             self._inspector.change_recipe(order.recipe)
-            return True, "ok", f"recipe {order.recipe}, windows are empty"
+            return True, "done", f"recipe {order.recipe}, windows are empty"
         if order.verb == "reset":
             self._inspector.reset(order.camera)
-            return True, "ok", f"windows of {order.camera or 'all cameras'} are empty"
+            return True, "done", f"windows of {order.camera or 'all cameras'} are empty"
         return False, "not_supported", f"{order.verb}: this scorer has no pinned frames"

@@ -38,11 +38,14 @@ ALL = COMMAND_TOPICS | {
 }  # fmt: skip
 MAY_HEAR = {
     "box": COMMAND_TOPICS | {"cmd/result"},
-    "plc": {"plc", "part", "heartbeat", "status", "alarm/scorer_down", "camera/c1/status"},
+    "plc": {
+        "plc", "part", "heartbeat", "status", "alarm/scorer_down", "camera/c1/status",
+        "cmd/result",
+    },
     "operator": ALL,
     "mes": {"verdict", "part", "history", "history/part"},
     "guest": set(),
-}
+}  # fmt: skip
 MAY_SAY = {
     "box": ALL,
     "plc": {"cmd/part"},

@@ -60,7 +60,7 @@ BETWEEN_LIMITS = st.tuples(
 )
 WAIT = st.tuples(st.just("wait"), st.sampled_from([0.5, 1.0, 4.0, 60.0]))
 ACKNOWLEDGE = st.tuples(st.just("acknowledge"), st.sampled_from([*NAMES, EVERY_ALARM]))
-SHELVE = st.tuples(st.sampled_from(["shelve", "unshelve"]), st.sampled_from(NAMES))
+SHELVE = st.tuples(st.sampled_from(["shelve", "unshelve"]), st.sampled_from([*NAMES, EVERY_ALARM]))
 
 BY_THE_LINE = {
     ("NORMAL", "ACTIVE_UNACK"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from gate_cases import (
@@ -21,10 +21,9 @@ from hypothesis import strategies as st
 from st_values import StructuredTextError
 from structured_text import Program
 
+from edge.plc_sim import HOPS_MS
 from edge.reject_gate import BELT_LIMIT, PART_LIMIT, RETIRED_LIMIT, SILENCE_MS
-
-if TYPE_CHECKING:
-    pass
+from pipeline.config_plant import PartSettings
 
 SOURCE = (PLC / "reject_gate.st").read_text(encoding="ascii")
 TABLE = load_table()
@@ -46,8 +45,8 @@ EVENTS = st.one_of(
     st.builds(lambda text: {"event": "message", "payload": text}, st.text("01a;A-", max_size=24)),
     st.builds(lambda counter: {"event": "heartbeat", "counter": counter}, st.integers(1, 3)),
     st.builds(
-        lambda state: {"event": "status", "payload": f'{{"state":"{state}"}}'},
-        st.sampled_from(["READY", "DEGRADED", "FAULT"]),
+        lambda payload: {"event": "status", "payload": payload},
+        st.sampled_from(["", *(f'{{"state":"{s}"}}' for s in ("READY", "DEGRADED", "FAULT"))]),
     ),
     st.builds(lambda part: {"event": "gate", "part": part}, PARTS),
 )
@@ -68,6 +67,8 @@ GUARDS = {
     "no heartbeat ever": ("IF alive AND (nowMs", "IF (nowMs"),
     "first heartbeat": ("IF beat <> 0 THEN", "IF TRUE THEN"),
     "heartbeat changes": ("IF heartbeat <> beat THEN", "IF TRUE THEN"),
+    "no status yet": ("NOT statusWired OR (", "NOT statusWired OR (status = '') OR ("),
+    "status not wired": ("NOT statusWired OR (", "("),
     "status at the gate": ("ELSIF NOT trusted THEN", "ELSIF FALSE THEN"),
     "status of a verdict": ("IF NOT trusted THEN\n                        ", "IF FALSE THEN "),
     "unknown status": ('(FIND(status, \'"state":"READY"\') > 0)', "TRUE"),
@@ -130,9 +131,15 @@ class TextGate:
     """The gate in structured text, called as a PLC's program calls it: once a scan."""
 
     def __init__(self, program: Program = PROGRAM) -> None:
-        """Switch it on, with the table's T#verdict."""
+        """Take a program and switch it on."""
         self._program = program
-        self._switch_on()
+        self.switch_on(status_wired=True)
+
+    def switch_on(self, *, status_wired: bool) -> None:
+        """Begin as at power-on, with the table's T#verdict, with or without the topic status."""
+        self._wired = status_wired
+        self._block = self._program.instance("FB_RejectGate")
+        self._last = self.scan(verdictMs=TABLE.verdict_ms, statusWired=status_wired)
 
     def scan(self, **inputs: bool | int | str) -> dict[str, Any]:
         """Call the block once; sensors that are not given show nothing."""
@@ -141,7 +148,7 @@ class TextGate:
     def take(self, step: Step) -> Told | None:
         """Let the step happen in one scan, and be over in the next."""
         if step.event == "restart":
-            self._switch_on()
+            self.switch_on(status_wired=self._wired)
             return None
         inputs: dict[str, dict[str, bool | int | str]] = {
             "enter": {"entry": True, "entryPart": step.part},
@@ -158,16 +165,12 @@ class TextGate:
         """Return how many messages were malformed and how many ignored."""
         return self._last["malformed"], self._last["ignored"]
 
-    def _switch_on(self) -> None:
-        self._block = self._program.instance("FB_RejectGate")
-        self._last = self.scan(verdictMs=TABLE.verdict_ms)
-
 
 @pytest.fixture
 def awake() -> TextGate:
     """A gate whose box is alive, and that holds a PASS for A-1, at 100 ms."""
     gate = TextGate()
-    gate.scan(nowMs=0, heartbeat=1)
+    gate.scan(nowMs=0, heartbeat=1, status='{"state":"READY"}')
     gate.scan(nowMs=0, heartbeat=2)
     gate.scan(nowMs=50, entry=True, entryPart="A-1")
     gate.scan(nowMs=100, newLine=True, payload=f"{BOOTS[0]};1;A-1;1")
@@ -204,11 +207,18 @@ def test_table_notices_a_guard_that_is_gone(old: str, new: str) -> None:
     assert any(fails(case) for case in TABLE.cases)
 
 
-@given(events=st.lists(st.tuples(st.sampled_from([0, 1, 250, 499, 1500]), EVENTS), max_size=40))
+@given(
+    wired=st.booleans(),
+    events=st.lists(st.tuples(st.sampled_from([0, 1, 250, 499, 1500]), EVENTS), max_size=40),
+)
 @settings(max_examples=60, deadline=None)
-def test_structured_text_equals_python(events: list[tuple[int, dict[str, Any]]]) -> None:
+def test_structured_text_equals_python(
+    *, wired: bool, events: list[tuple[int, dict[str, Any]]]
+) -> None:
     """Whatever happens in whatever order, both gates decide and count the same."""
     python, text = PythonGate(TABLE.verdict_ms), TextGate()
+    python.switch_on(status_wired=wired)
+    text.switch_on(status_wired=wired)
     now = 0
     for pause_ms, event in events:
         now += pause_ms
@@ -220,9 +230,11 @@ def test_structured_text_equals_python(events: list[tuple[int, dict[str, Any]]])
 
 
 def test_limits_are_the_same_in_both() -> None:
-    """Belt, retired boots, silence and id have the limits of the Python gate."""
+    """Belt, retired boots, silence and id have the limits of the Python gate, and its defaults."""
     block = PROGRAM.units["FB_RejectGate"].variables
 
+    assert block["statusWired"].initial is True
+    assert block["verdictMs"].initial == PartSettings().deadline_ms + HOPS_MS
     assert block["SILENCE_MS"].initial == SILENCE_MS
     assert block["PART_LIMIT"].initial == PART_LIMIT
     assert block["LAST_SLOT"].initial + 1 == BELT_LIMIT
@@ -313,6 +325,12 @@ def test_what_is_not_in_the_subset_is_refused(statement: str, why: str) -> None:
         Program(WRAPPING.format(statement))
 
     assert why in str(refused.value)
+
+
+def test_array_bound_that_may_change_is_refused() -> None:
+    """The bound of an array is a number or a constant, never a variable."""
+    with pytest.raises(StructuredTextError, match="given is no constant number"):
+        Program(WRAPPING.replace("0..2", "0..given"))
 
 
 @pytest.mark.parametrize(("statement", "why"), FAULTS.values(), ids=FAULTS)

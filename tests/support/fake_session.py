@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+REFUSED = "Not authorized"
+
+
 class Published(NamedTuple):
     """One message that the broker took."""
 
@@ -26,6 +29,8 @@ class FakeSession:
     """A broker that takes everything while it is connected, and confirms when told to."""
 
     fault = ""
+    refusal = ""
+    """What was refused last; empty after the next message that is taken."""
 
     def __init__(self, _settings: object, _will: object, on_connect: Callable[[Any], None]) -> None:
         """Be connected from the start."""
@@ -35,6 +40,9 @@ class FakeSession:
         self.published: list[Published] = []
         self.confirms = True
         """Whether each message is confirmed as soon as it is published."""
+        self.refuses: Callable[[str], bool] = lambda _topic: False
+        """Whether the access list forbids a topic below the station's root."""
+        self.refused: list[Published] = []
         self._on_connect = on_connect
         self._outcomes: deque[Outcome] = deque()
         self._owed: list[int] = []
@@ -62,7 +70,12 @@ class FakeSession:
             self.unsent += 1
             return False
         name = "/".join(topic.split("/")[6:])
-        self.published.append(Published(name, payload, retain, until_ns, receipt))
+        message = Published(name, payload, retain, until_ns, receipt)
+        if self.refuses(name):
+            self._refuse(message)
+            return True
+        self.refusal = ""
+        self.published.append(message)
         if receipt is not None:
             if self.confirms:
                 self._outcomes.append(Outcome(receipt, confirmed=True))
@@ -94,6 +107,13 @@ class FakeSession:
     def close(self) -> None:
         """Go."""
         self.connected = False
+
+    def _refuse(self, message: Published) -> None:
+        self.unsent += 1
+        self.refused.append(message)
+        self.refusal = f"refuses {message.topic}: {REFUSED}"
+        if message.receipt is not None:
+            self._outcomes.append(Outcome(message.receipt, confirmed=False, refused=REFUSED))
 
     def of(self, topic: str) -> list[bytes]:
         """Return the payloads of one topic, below the station's root."""

@@ -39,6 +39,7 @@ class Case(_Strict):
 
     name: str
     law: str
+    status_wired: bool
     malformed: int
     ignored: int
     steps: list[Step]
@@ -54,6 +55,10 @@ class Table(_Strict):
 class GateUnderTest(Protocol):
     """What a gate must offer to be run against the table."""
 
+    def switch_on(self, *, status_wired: bool) -> None:
+        """Begin as at power-on, with or without the topic status."""
+        ...
+
     def take(self, step: Step) -> Told | None:
         """Let the step happen; the decision, where it is one at the gate."""
         ...
@@ -67,9 +72,14 @@ class PythonGate:
     """The gate of ``edge.reject_gate``, or a module with the same names."""
 
     def __init__(self, verdict_ms: int, kind: type[RejectGate] = RejectGate) -> None:
-        """Set it up as at power-on."""
+        """Take the table's T#verdict and switch it on."""
         self._verdict_ms, self._kind = verdict_ms, kind
-        self._gate = kind(verdict_ms)
+        self.switch_on(status_wired=True)
+
+    def switch_on(self, *, status_wired: bool) -> None:
+        """Begin as at power-on, with or without the topic status."""
+        self._wired = status_wired
+        self._gate = self._kind(self._verdict_ms, status_wired=status_wired)
 
     def take(self, step: Step) -> Told | None:
         """Let the step happen; the decision, where it is one at the gate."""
@@ -83,7 +93,7 @@ class PythonGate:
             case "status":
                 self._gate.status(step.payload)
             case "restart":
-                self._gate = self._kind(self._verdict_ms)
+                self.switch_on(status_wired=self._wired)
             case "gate":
                 decision = self._gate.decide(step.part, step.at_ms)
                 return decision.open, decision.answer.name.lower(), max(decision.waited_ms or 0, 0)
@@ -102,6 +112,7 @@ def load_table() -> Table:
 def disagreements(case: Case, gate: GateUnderTest) -> list[str]:
     """Run a case and return where the gate answers otherwise than the table."""
     found = []
+    gate.switch_on(status_wired=case.status_wired)
     for number, step in enumerate(case.steps):
         told = gate.take(step)
         wanted = None if step.expect is None else (step.expect == "open", step.why)

@@ -124,7 +124,7 @@ class RunningLine:
     def audit(self) -> AuditLine:
         """Return the account of the first camera."""
         counters = {c.id: self.settings.counter_path(c.id) for c in self.settings.camera}
-        return audit(self.settings.ledger.path, counters)[0]
+        return audit(self.settings.ledger.path, counters, self.settings.part.deadline_ms)[0]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Stricter than a PLC, so that a program which runs here relies on nothing that
 vendors do differently; whatever is not in the subset is an error with its
 line. Which statements were executed is kept, so that a test can ask for all.
 
-Source: IEC 61131-3:2013, sections 6.6 (functions, function blocks) and 7.3.3
+Source: IEC 61131-3:2013, sections 6.6 (functions, function blocks, programs) and 7.3.3
 (statements).
 """
 
@@ -31,22 +31,22 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SECTIONS = ("VAR_INPUT", "VAR_OUTPUT", "VAR")
-ENDS = ("END_IF", "ELSIF", "ELSE", "END_FOR", "END_FUNCTION", "END_FUNCTION_BLOCK")
+ENDS = ("END_IF", "ELSIF", "ELSE", "END_FOR", "END_FUNCTION", "END_FUNCTION_BLOCK", "END_PROGRAM")
 
 
 class Instance:
-    """One instance of a function block, as a PLC's program holds it."""
+    """One instance of a function block, as a PLC's program holds it, or a program."""
 
     def __init__(self, unit: Unit) -> None:
         """Set the instance up as at power-on."""
         self._unit = unit
         self._frame = unit.new_frame()
 
-    def scan(self, inputs: Mapping[str, bool | int | str]) -> dict[str, Any]:
+    def scan(self, inputs: Mapping[str, bool | int | str | list[str]]) -> dict[str, Any]:
         """Call the block once; texts are cut at the inputs' sizes, as a PLC cuts them.
 
         Args:
-            inputs: Values by name; those that are not given keep theirs.
+            inputs: Values by name, an array as a list; those that are not given keep theirs.
 
         Returns:
             The outputs by name.
@@ -87,7 +87,7 @@ class Program(ExpressionParser):
         return Instance(self.units[name])
 
     def _parse_unit(self) -> None:
-        kind = self._expect("FUNCTION", "FUNCTION_BLOCK")
+        kind = self._expect("FUNCTION", "FUNCTION_BLOCK", "PROGRAM")
         self._unit = unit = Unit(self._name())
         if unit.name in self.units:
             self._fail(f"{unit.name} is there twice")
@@ -134,12 +134,22 @@ class Program(ExpressionParser):
 
     def _array(self) -> Type:
         self._expect("[")
-        low = self._number()
+        low = self._bound()
         self._expect("..")
-        high = self._number()
+        high = self._bound()
         self._expect("]")
         self._expect("OF")
         return Type("ARRAY", bounds=(low, high), of=self._type())
+
+    def _bound(self) -> int:
+        """Read a bound of an array: a number, or a constant that was declared before."""
+        if self._token.isdigit():
+            return self._number()
+        name = self._name()
+        constant = self._variable(name)
+        if constant.section != "VAR CONSTANT" or not constant.type.is_integer:
+            self._fail(f"{name} is no constant number")
+        return int(constant.initial)
 
     def _block(self) -> Run:
         """Parse statements until what ends them."""

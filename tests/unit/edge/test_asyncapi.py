@@ -20,7 +20,7 @@ from edge.asyncapi import (
     write_contract,
 )
 from edge.commands import COMMANDS
-from edge.contract import AlarmState, CameraState, Topics, plc_line
+from edge.contract import AlarmState, CameraState, Topics, Why, plc_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,6 +102,25 @@ def test_schema_is_one(name: str) -> None:
 
     Draft202012Validator.check_schema(schema)
     Draft7Validator.check_schema({key: value for key, value in schema.items() if key != "$schema"})
+
+
+@pytest.mark.parametrize("name", sorted(schemas()))
+def test_every_field_is_described(name: str) -> None:
+    """Each field of each message says in one line what it is."""
+    fields = schemas()[name]["properties"]
+
+    said = {field: schema.get("description", "") for field, schema in fields.items()}
+
+    assert [field for field, words in said.items() if not words.endswith(".")] == []
+    assert [field for field, words in said.items() if "\n" in words] == []
+
+
+def test_every_reason_has_its_meaning() -> None:
+    """The reasons of a verdict are told with what each means."""
+    said = schemas()["verdict"]["properties"]["why"]
+
+    assert said["enum"] == [one["const"] for one in said["oneOf"]] == list(get_args(Why))
+    assert all(one["description"] for one in said["oneOf"])
 
 
 def test_unwritable_folder_is_named(tmp_path: Path) -> None:

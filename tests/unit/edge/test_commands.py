@@ -12,7 +12,9 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # s
 
 from edge.asyncapi import schemas
 from edge.commands import (
+    CODE_MEANINGS,
     COMMAND_LIMIT_BYTES,
+    COMMAND_WORDS,
     COMMANDS,
     DETAIL_LIMIT,
     ECHO_LIMIT,
@@ -20,10 +22,12 @@ from edge.commands import (
     CommandError,
     CommandResult,
     ParseCode,
+    ResultCode,
     parse_command,
 )
 from edge.contract import MESSAGE_LIMIT_BYTES
 from edge.frame import SEQ_LIMIT
+from edge.wire import OrderCode
 
 WHO = {"txn": "t-1", "by": "Jürgen K."}
 GOOD: dict[str, dict[str, Any]] = {
@@ -38,6 +42,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "part": {"part": "A-000812", "cam": "c1"},
 }
 LONGEST_REVIEW = {"txn": "t" * 36, "part": "~" * 48, "label": "defect"}
+LONGEST_CODE = max(get_args(ResultCode), key=len)
 PRINTABLE = st.characters(exclude_categories=("C", "Z"))
 RESULT_SCHEMA = Draft202012Validator(schemas()["cmd-result"])
 JSON_VALUES = st.recursive(
@@ -121,7 +126,7 @@ def test_any_bytes_are_a_command_or_an_error(verb: str, payload: bytes) -> None:
         ("result", message("ack"), "unknown_verb", "there are ack, shelve"),
         ("ack", message("ack", alarm="a b"), "bad_field", "alarm = 'a b'"),
         ("ack", message("ack", alarm=""), "bad_field", "alarm = ''"),
-        ("shelve", message("shelve", alarm="*"), "bad_field", "alarm = '*'"),
+        ("shelve", message("shelve", alarm="**"), "bad_field", "'**': must be * or 1 to 32 of A-Z"),
         ("shelve", message("shelve", minutes=1441), "bad_field", "equal to 1440"),
         ("shelve", message("shelve", minutes=-1), "bad_field", "equal to 0"),
         ("shelve", message("shelve", minutes="30"), "bad_field", "minutes = '30'"),
@@ -136,7 +141,14 @@ def test_any_bytes_are_a_command_or_an_error(verb: str, payload: bytes) -> None:
         ("review", message("review", label="bad"), "bad_field", "'good' or 'defect'"),
         ("review", message("review", note="n" * 201), "bad_field", "at most 200"),
         ("review", message("review", note="a\nb"), "bad_field", "printable characters"),
-        ("review", message("review", part="A;1"), "bad_field", "part = 'A;1'"),
+        (
+            "review",
+            message("review", part="A;1"),
+            "bad_field",
+            "part = 'A;1': must be 1 to 48 printable ASCII characters, no space, ; \" or \\",
+        ),
+        ("review", message("review", part="Büchse 3"), "bad_field", "part = 'Büchse 3': must be"),
+        ("review", message("review", part="ж\x1b\u202e"), "bad_field", r"part = 'ж\x1b\u202e': "),
         ("part", message("part", part=["A"]), "bad_field", "part = (a list)"),
         ("part", message("part", part={"id": "A"}), "bad_field", "part = (an object)"),
         ("rebirth", message("rebirth", by=""), "bad_field", "at least 1"),
@@ -210,6 +222,29 @@ def test_longest_escaped_review_fits() -> None:
     assert len(payload) <= COMMAND_LIMIT_BYTES
 
 
+def test_every_code_has_its_meaning() -> None:
+    """The codes of a result, a message's own among them, are told with what each means."""
+    said = schemas()["cmd-result"]["properties"]["code"]
+
+    assert list(CODE_MEANINGS) == said["enum"] == [one["const"] for one in said["oneOf"]]
+    assert set(get_args(ParseCode)) < set(CODE_MEANINGS)
+    assert set(get_args(OrderCode)) < set(CODE_MEANINGS)
+
+
+def test_no_pattern_is_left_for_a_person() -> None:
+    """Each pattern of a command has words that are said instead."""
+    fields = [
+        field
+        for model in COMMANDS.values()
+        for field in model.model_json_schema()["properties"].values()
+    ]
+    choices = [choice for field in fields for choice in [field, *field.get("anyOf", [])]]
+    patterns = {choice["pattern"] for choice in choices if "pattern" in choice}
+
+    assert patterns
+    assert patterns <= COMMAND_WORDS.keys()
+
+
 @given(detail=st.text(max_size=300))
 @example(detail="\U0001f600" * 300)
 @example(detail="\x00" * 300)
@@ -217,7 +252,7 @@ def test_longest_escaped_review_fits() -> None:
 @settings(max_examples=100, deadline=None)
 def test_every_result_fits(detail: str) -> None:
     """A result is valid and within the limit whatever its detail; a short one is whole."""
-    result = CommandResult(txn="t" * 36, ok=False, code="c" * 32, detail=detail)
+    result = CommandResult(txn="t" * 36, ok=False, code=LONGEST_CODE, detail=detail)
 
     said = json.loads(result.payload())
 

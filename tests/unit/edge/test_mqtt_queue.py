@@ -13,6 +13,7 @@ from edge import mqtt_queue
 from edge.mqtt_queue import Link, LiveQueue, Message, Outcome
 
 LIMIT_S = 10.0
+REFUSED = "Not authorized"
 
 
 @dataclass
@@ -42,7 +43,9 @@ class Broker:
     def answer(self, *, confirmed: bool = True) -> None:
         """Answer the oldest packet that has no answer, if there is one."""
         if self.open_packets:
-            self.queue.settle(self.link, self.open_packets.pop(0), confirmed=confirmed)
+            self.queue.settle(
+                self.link, self.open_packets.pop(0), refused="" if confirmed else REFUSED
+            )
 
     def reconnect(self) -> None:
         """End the connection and make another."""
@@ -150,7 +153,7 @@ def test_an_answer_may_overtake_the_packet_id() -> None:
     queue = LiveQueue(lambda: 0, None)
 
     def answered_at_once(_message: Message) -> int:
-        queue.settle(link, 7, confirmed=True)
+        queue.settle(link, 7)
         return 7
 
     link = Link(answered_at_once)
@@ -211,7 +214,7 @@ def test_a_packet_id_that_comes_round_again() -> None:
 
     queue.put(verdict(0))
     queue.put(verdict(1))
-    queue.settle(link, 1, confirmed=True)
+    queue.settle(link, 1)
 
     assert queue.outcomes() == [Outcome(0, confirmed=False), Outcome(1, confirmed=True)]
     assert queue.unconfirmed == 0
@@ -225,7 +228,7 @@ def test_a_late_answer_of_an_old_connection_is_nobodys() -> None:
     broker.reconnect()
     broker.queue.put(verdict(1))
 
-    broker.queue.settle(old, 2, confirmed=True)
+    broker.queue.settle(old, 2)
     broker.queue.drop_waiting(old)
     broker.queue.shut(old)
 
@@ -296,7 +299,7 @@ def test_a_bell_may_take_the_outcomes() -> None:
     queue.open(link)
 
     queue.put(verdict(0))
-    queue.settle(link, 1, confirmed=True)
+    queue.settle(link, 1)
 
     assert found == [Outcome(0, confirmed=True)]
 
@@ -327,7 +330,7 @@ def test_threads_share_the_turnstile() -> None:
             with came:
                 assert came.wait_for(lambda: bool(packets), LIMIT_S)
                 packet = packets.pop(0)
-            queue.settle(link, packet, confirmed=True)
+            queue.settle(link, packet)
 
     threads = [threading.Thread(target=talk, args=(first,)) for first in (0, 1_000, 2_000)]
     threads.append(threading.Thread(target=answer))

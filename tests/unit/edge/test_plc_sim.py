@@ -12,7 +12,7 @@ from brokers import LIMIT_S, free_port, open_sessions, wait_until
 from edge.contract import StatusMessage, Topics, plc_line
 from edge.embedded_broker import HOST
 from edge.mqtt import BrokerError, BrokerSettings
-from edge.plc_sim import BeltTimes, GateReport, PlcSim, SensorError
+from edge.plc_sim import BeltTimes, GateReport, PlcSim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +24,7 @@ BOOT = "0123456789abcdef"
 TOPICS = Topics("musc", "site", "area", "line", "station")
 TIMES = BeltTimes(verdict_ms=500)
 DONE = (True, "pass")
+READY = StatusMessage(state="READY", boot=BOOT, cfg="0a1b2c3d").payload()
 
 
 class HandClock:
@@ -45,8 +46,10 @@ class HandClock:
 class Belt:
     """A simulated PLC that runs in a thread, and a box that talks to it by a broker."""
 
-    def __init__(self, box: BrokerSession, settings: BrokerSettings, times: BeltTimes) -> None:
-        """Connect; when this returns the PLC hears everything that the box says."""
+    def __init__(
+        self, box: BrokerSession, settings: BrokerSettings, times: BeltTimes, said: bytes = READY
+    ) -> None:
+        """Connect; when this returns the PLC hears everything, and has heard the status said."""
         self.clock = HandClock()
         self.reports: list[GateReport] = []
         self.sim = PlcSim(settings, TOPICS, times, self.reports.append, self.clock)
@@ -54,7 +57,7 @@ class Belt:
         self._stop = threading.Event()
         self._runner = threading.Thread(target=self.sim.run, args=(self._stop.is_set,), name="plc")
         self._runner.start()
-        box.publish(TOPICS.under("status"), status("READY"), qos=1, retain=True)
+        box.publish(TOPICS.under("status"), said, qos=1, retain=True)
         self.sim.connect()
         wait_until(lambda: self.sim.received[TOPICS.under("status")] > 0)
 
@@ -117,10 +120,14 @@ def make_belt(mosquitto_port: int) -> Iterator[Callable[..., Belt]]:
     with open_sessions() as connect:
         box = connect(mosquitto_port)
 
-        def make(times: BeltTimes = TIMES, prepare: Callable[[Any], None] | None = None) -> Belt:
+        def make(
+            times: BeltTimes = TIMES,
+            prepare: Callable[[Any], None] | None = None,
+            said: bytes = READY,
+        ) -> Belt:
             if prepare is not None:
                 prepare(box)
-            belts.append(Belt(box, settings_of(mosquitto_port), times))
+            belts.append(Belt(box, settings_of(mosquitto_port), times, said))
             return belts[-1]
 
         yield make
@@ -184,6 +191,15 @@ def test_retained_messages_are_ignored(make_belt: Callable[..., Belt]) -> None:
 
     assert belt.at_gate("A-1") == (False, "silent")
     assert belt.finish()["retained"] == 2
+
+
+def test_nothing_opens_before_the_status_is_there(make_belt: Callable[..., Belt]) -> None:
+    """A PASS in time from a box that has not said its state yet is rejected."""
+    belt = make_belt(said=b"unknown").awake()
+    belt.sim.feed('{"enter": "A-1"}')
+    belt.verdict(1, "A-1", "PASS")
+
+    assert belt.at_gate("A-1") == (False, "untrusted")
 
 
 def test_box_that_is_away_opens_nothing(make_belt: Callable[..., Belt]) -> None:
@@ -256,22 +272,33 @@ def test_verdict_after_the_gate_does_not_open_it(make_belt: Callable[..., Belt])
 @pytest.mark.parametrize(
     "line", ["", "A-1", "[]", "{}", '{"enter": 1}', '{"leave": "A-1"}', '{"enter":"a","gate":"b"}']
 )
-def test_sensor_line_that_is_none_is_refused(line: str) -> None:
-    """A line that says no sensor event ends the run, and the message shows the line."""
-    sim = PlcSim(settings_of(1), TOPICS, TIMES, print)
+def test_sensor_line_that_is_none_is_refused(line: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A line that says no sensor event is shown and counted, and the next one is taken."""
+    reports: list[GateReport] = []
+    sim = PlcSim(settings_of(1), TOPICS, TIMES, reports.append)
     sim.feed(line)
-
-    with pytest.raises(SensorError, match=r"sensor line .*must be"):
-        sim.run(lambda: False)
-
-
-def test_gate_lines_and_travel_time_exclude_each_other() -> None:
-    """Where parts travel by themselves, a line that says they are there is refused."""
-    sim = PlcSim(settings_of(1), TOPICS, BeltTimes(500, 800), print)
     sim.feed('{"gate": "A-1"}')
+    sim.end()
 
-    with pytest.raises(SensorError, match="belt_ms = 800"):
-        sim.run(lambda: False)
+    sim.run(lambda: False)
+
+    assert f"sensor line {line!r}: must be" in caplog.text
+    assert (sim.summary()["bad_lines"], len(reports)) == (1, 1)
+
+
+def test_gate_lines_and_travel_time_exclude_each_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Where parts travel by themselves, a line that says they are there is refused."""
+    reports: list[GateReport] = []
+    sim = PlcSim(settings_of(1), TOPICS, BeltTimes(50, 80), reports.append)
+    for line in ('{"enter": "A-1"}', '{"gate": "A-1"}'):
+        sim.feed(line)
+    sim.end()
+
+    sim.run(lambda: False)
+
+    assert "with --belt-ms 80 parts arrive by themselves" in caplog.text
+    assert sim.summary()["bad_lines"] == 1
+    assert [report.decision.part for report in reports] == ["A-1"]
 
 
 def test_sensors_are_read_line_by_line() -> None:

@@ -31,7 +31,7 @@ STATES: tuple[State, ...] = ("WARMING", "READY", "DEGRADED", "FAULT", "STOPPED",
 EVENTS = st.lists(
     st.tuples(
         st.integers(0, 700),
-        st.sampled_from(["enter", "message", "message", "gate", "heartbeat"]),
+        st.sampled_from(["enter", "message", "message", "gate", "heartbeat", "status"]),
         st.sampled_from(["A-1", "A-2", "A-3"]),
         st.sampled_from([BOOT, BOOT, NEXT_BOOT]),
         st.integers(1, 12),
@@ -60,7 +60,11 @@ GUARDS = {
     "heartbeat to come": ("not 0 <= at_ms - self._alive_ms <", "not at_ms - self._alive_ms <"),
     "status at the gate": ("   answer = Answer.UNTRUSTED", "   pass"),
     "status of a verdict": ("entry.answer = Answer.UNTRUSTED", "pass"),
-    "unknown status": ('payload == "" or any(said)', '"FAULT" not in payload'),
+    "unknown status": ("or any(said)", 'or "FAULT" not in payload'),
+    "empty status": ("or any(said)", 'or payload == "" or any(said)'),
+    "no status yet": ("self._trusted = not status_wired", "self._trusted = True"),
+    "status not wired": ("not self._status_wired or any", "any"),
+    "not wired at first": ("self._trusted = not status_wired", "self._trusted = False"),
     "used up at the gate": ('                entry.part = ""\n', ""),
     "entering anew": ("        self._take(part)\n        if", "        if"),
     "empty id": ("if part and entry.part == part:", "if entry.part == part:"),
@@ -125,8 +129,8 @@ def test_table_notices_a_guard_that_is_gone(
 @given(events=EVENTS)
 @settings(max_examples=200, deadline=None)
 def test_open_means_pass_in_time(events: list[tuple[int, str, str, str, int, Verdict]]) -> None:
-    """The gate opens only for a PASS for the part since its entry, in time and new."""
-    gate, now, beaten_at = RejectGate(VERDICT_MS), 0, -3000
+    """The gate opens only for a PASS for the part since its entry, in time, new and trusted."""
+    gate, now, beaten_at, ready = RejectGate(VERDICT_MS), 0, -3000, False
     entered: dict[str, int] = {}
     passed: set[str] = set()
     used: set[tuple[str, int]] = set()
@@ -139,14 +143,18 @@ def test_open_means_pass_in_time(events: list[tuple[int, str, str, str, int, Ver
         elif event == "message":
             gate.message(plc_line(boot, part_seq, part, verdict), now)
             in_time = part in entered and now - entered[part] <= VERDICT_MS
-            if verdict == "PASS" and in_time and (boot, part_seq) not in used:
+            if verdict == "PASS" and in_time and ready and (boot, part_seq) not in used:
                 passed.add(part)
             used.add((boot, part_seq))
         elif event == "heartbeat":
             gate.heartbeat(number, now)
             beaten_at = now
+        elif event == "status":
+            ready = verdict == "PASS"
+            gate.status('{"state":"READY"}' if ready else '{"state":"FAULT"}')
         elif gate.decide(part, now).open:
             assert part in passed
+            assert ready
             assert now - beaten_at < 3000
         if event == "gate":
             entered.pop(part, None)
@@ -168,7 +176,7 @@ def test_rubbish_opens_nothing(payload: bytes) -> None:
 @settings(max_examples=100, deadline=None)
 def test_every_id_of_the_contract_is_judged(part: str) -> None:
     """Whatever id the contract allows may pass: nothing in it breaks the line."""
-    gate = RejectGate(VERDICT_MS)
+    gate = RejectGate(VERDICT_MS, status_wired=False)
     gate.heartbeat(1, 0)
     gate.heartbeat(2, 0)
     gate.enter(part, 0)
@@ -184,6 +192,7 @@ def test_states_are_read_as_the_gate_says_them(state: State) -> None:
     gate = RejectGate(VERDICT_MS)
     gate.heartbeat(1, 0)
     gate.heartbeat(2, 0)
+    gate.status('{"state":"READY"}')
     gate.enter("A-1", 0)
     gate.message(plc_line(BOOT, 1, "A-1", "PASS"), 1)
 

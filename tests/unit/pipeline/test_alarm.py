@@ -14,6 +14,7 @@ from pipeline.alarm import (
     AlarmBook,
     AlarmError,
     Transition,
+    names_moved,
 )
 from pipeline.alarm_conditions import LineSight
 from pipeline.config_alarm import (
@@ -214,6 +215,49 @@ def test_star_acknowledges_all_that_can_be() -> None:
     assert [(one.name, one.after) for one in done] == [("scorer", "ACTIVE_ACK"), ("row", "NORMAL")]
     assert book.states == {"scorer": "ACTIVE_ACK", "row": "NORMAL", "cam": "SHELVED"}
     assert book.acknowledge(EVERY_ALARM, "Ann", at(7)) == []
+
+
+def test_star_shelves_all_that_can_be() -> None:
+    """``*`` shelves and unshelves all that it concerns, and is content where nothing is."""
+    book = AlarmBook([scorer(), IN_A_ROW, CameraLostAlarm(name="cam", kind="camera_lost")])
+    book.shelve("row", "Ann", 9, "", at(0))
+
+    shelved = book.shelve(EVERY_ALARM, "Ann", 5, "cable", at(1))
+    again = book.shelve(EVERY_ALARM, "Ann", 5, "", at(2))
+    back = book.unshelve(EVERY_ALARM, "Ann", at(3))
+
+    assert [(one.name, one.after, one.note) for one in shelved] == [
+        ("scorer", "SHELVED", "cable"),
+        ("cam", "SHELVED", "cable"),
+    ]
+    assert again == []
+    assert [one.name for one in back] == ["scorer", "row", "cam"]
+    assert set(book.states.values()) == {"NORMAL"}
+    assert book.unshelve(EVERY_ALARM, "Ann", at(4)) == []
+
+
+def test_star_keeps_to_the_limits() -> None:
+    """``*`` does not shelve for longer than one alarm may be."""
+    book = AlarmBook([scorer()])
+
+    with pytest.raises(AlarmError, match="1 to 1440"):
+        book.shelve(EVERY_ALARM, "Ann", SHELVE_LIMIT_MINUTES + 1, "", at(0))
+
+    assert book.states == {"scorer": "NORMAL"}
+
+
+def test_names_are_those_a_person_moved() -> None:
+    """What the line did on its own is not among the names, and a long list is cut."""
+    book = AlarmBook([scorer(), IN_A_ROW, CameraLostAlarm(name="cam", kind="camera_lost")])
+    for second in range(3):
+        book.part("FAIL", "score", at(second))
+
+    done = book.shelve(EVERY_ALARM, "Ann", 5, "", at(3))
+
+    assert done[0].by == ""
+    assert names_moved(done, 40) == "scorer, row, cam"
+    assert names_moved(done, 14) == "scorer, ..."
+    assert names_moved(done[:1], 40) == ""
 
 
 @pytest.mark.parametrize(

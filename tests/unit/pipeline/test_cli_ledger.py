@@ -56,6 +56,25 @@ def test_events_are_lines(ledger: Path) -> None:
     ]
 
 
+def test_details_have_short_numbers(ledger: Path) -> None:
+    """A table's details have six significant digits, JSON has them all."""
+    detail = {"score": 0.21016919612884521, "of": [1 / 3, 7], "n": 12345678}
+    with closing(Database(ledger)) as db:
+        insert_row(
+            db,
+            "events",
+            {"time": "2026-01-03T00:00:00Z", "kind": "x", "detail": json.dumps(detail)},
+        )
+        db.conn.commit()
+
+    shown, whole = (
+        invoke("events", "--kind", "x", *way, ledger=ledger) for way in ([], ["--json"])
+    )
+
+    assert shown.output.splitlines()[1].endswith("score=0.210169, of=[0.333333, 7], n=12345678")
+    assert json.loads(whole.output)["detail"] == detail
+
+
 @pytest.mark.parametrize(
     ("options", "kinds"),
     [

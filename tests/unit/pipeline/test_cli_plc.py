@@ -14,11 +14,11 @@ import typer
 from brokers import LIMIT_S, open_sessions
 from typer.testing import CliRunner
 
-from edge.contract import Topics, plc_line
+from edge.contract import StatusMessage, Topics, plc_line
 from edge.embedded_broker import HOST
-from edge.plc_sim import GateReport
+from edge.plc_sim import BeltTimes, GateReport
 from edge.reject_gate import Answer, Decision
-from pipeline.cli_plc import _print_text, plc_sim
+from pipeline.cli_plc import _print_text, _warn_of_times, plc_sim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 PROGRAM = "import typer; from pipeline.cli_plc import plc_sim; typer.run(plc_sim)"
 TOPICS = Topics("musc", "site", "area", "line", "station")
 BOOT = "0123456789abcdef"
+READY = StatusMessage(state="READY", boot=BOOT, cfg="0a1b2c3d").payload()
 CONFIG = """[[camera]]
 id = "c1"
 kind = "synthetic"
@@ -86,6 +87,7 @@ def test_decisions_and_summary_are_lines_of_json(config: Path, box: BrokerSessio
             sensor(process, enter=f"A-{number}")
             box.publish(TOPICS.under("heartbeat"), b"%d" % (2 * number), qos=0)
             box.publish(TOPICS.under("heartbeat"), b"%d" % (2 * number + 1), qos=0)
+            box.publish(TOPICS.under("status"), READY, qos=1, retain=True)
             line = plc_line(BOOT, number, f"A-{number}", "PASS")
             box.publish(TOPICS.under("plc"), line, qos=1)
             if (passed := line_of(process))["open"]:
@@ -115,6 +117,51 @@ def test_sigterm_ends_with_the_summary(config: Path) -> None:
     assert (decision["part"], decision["why"]) == ("A-2", "unknown_part")
     assert (summary["parts"], summary["rejected"], summary["undecided"]) == (1, 1, 1)
     assert code == 0
+
+
+def test_bad_sensor_line_does_not_end_it(config: Path) -> None:
+    """A line that is none is shown, the parts are decided, and the exit code is 2 at the end."""
+    with start(config, "--belt-ms", "100") as process:
+        sensor(process, enter="A-1")
+        sensor(process, leave="A-1")
+        sensor(process, enter="A-2")
+        said, errors = process.communicate(timeout=LIMIT_S)
+
+    first, second, summary = (json.loads(line) for line in said.splitlines())
+    assert (first["part"], second["part"]) == ("A-1", "A-2")
+    assert (summary["parts"], summary["bad_lines"], summary["undecided"]) == (2, 1, 0)
+    assert 'sensor line \'{"leave": "A-1"}\': must be' in errors
+    assert process.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("times", "warnings"),
+    [
+        (BeltTimes(650, 800), []),
+        (BeltTimes(650), []),
+        (BeltTimes(500, 800), ["--verdict-ms 500 is not above part.deadline_ms 500"]),
+        (BeltTimes(650, 650), ["--verdict-ms 650 is not below --belt-ms 650"]),
+        (BeltTimes(400, 300), ["--verdict-ms 400 is not above", "--verdict-ms 400 is not below"]),
+    ],
+)
+def test_times_that_cannot_be_kept_are_said(
+    times: BeltTimes, warnings: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where not deadline < verdict < belt, the log says which figure is wrong."""
+    _warn_of_times(times, 500)
+
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(warnings)
+    assert all(text.startswith(warning) for text, warning in zip(said, warnings, strict=True))
+
+
+def test_verdict_time_without_an_option(config: Path) -> None:
+    """Without --verdict-ms a verdict counts 150 ms longer than part.deadline_ms."""
+    with start(config, "--belt-ms", "650") as process:
+        _, errors = process.communicate(timeout=LIMIT_S)
+
+    assert "--verdict-ms 650 is not below --belt-ms 650" in errors
+    assert "part.deadline_ms" not in errors
 
 
 def test_readable_lines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +16,8 @@ from edge.mqtt import Incoming
 from pipeline import command_desk
 from pipeline.command_desk import NOTED_AT_ONCE, WAITING_LIMIT, CommandDesk, Reply
 from pipeline.ledger import Ledger
-from pipeline.line_memory import LineMemory
-from pipeline.results import LineIdentity
+from pipeline.line_memory import REPEAT_S, LineMemory
+from pipeline.results import LineIdentity, timestamp
 from pipeline.scorer_link import Answer
 
 if TYPE_CHECKING:
@@ -115,6 +116,22 @@ def test_delivered_again_it_is_answered_again(rig: Rig) -> None:
     assert len(rig.verbs.done) == 1
 
 
+def test_number_of_another_command_is_refused(rig: Rig) -> None:
+    """Whoever counts from one again is told so, and after some minutes is a newcomer."""
+    rig.send("rebirth", body())
+    rig.take()
+    rig.send("ack", body(alarm="*"))
+    (used,) = rig.take()
+    old = timestamp(moment().utc - timedelta(seconds=REPEAT_S + 1))
+    rig.ledger.db.execute("update commands set time = ?", [old])
+    rig.send("ack", body(alarm="*"))
+    (new,) = rig.take()
+
+    assert (used.ok, used.code) == (False, "txn_used")
+    assert new.ok
+    assert len(rig.verbs.done) == 2
+
+
 def test_answer_that_comes_later(rig: Rig) -> None:
     """While the scorer has not answered nothing is said; then its answer is."""
     rig.verbs.reply = None
@@ -162,7 +179,7 @@ def test_retained_command_is_refused(rig: Rig) -> None:
     (result,) = rig.take()
 
     assert not result.ok
-    assert "retained" in result.detail
+    assert result.code == "retained"
     assert rig.verbs.done == []
 
 

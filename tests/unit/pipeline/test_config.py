@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -9,7 +11,7 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.config_camera import FolderCamera
-from pipeline.config_file import UNIONS, ConfigError, load_config
+from pipeline.config_file import PATTERN_WORDS, UNIONS, ConfigError, load_config
 
 CAMERA = '[[camera]]\nid = "c1"\nkind = "folder"\npath = "images"\ninterval_ms = 10\n'
 
@@ -66,7 +68,66 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
         load_config(path)
 
     known = "known here: id, interval_ms, kind, loop, part_endpoint, part_id, path"
-    assert f"camera.0.fps: unknown key; {known}" in str(caught.value)
+    assert f"camera.0 (c1).fps: unknown key; {known}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            CAMERA.replace('"c1"', '"Büchse 3"'),
+            "camera.0 (Büchse 3).id = 'Büchse 3': must be 1 to 16 of A-Z a-z 0-9 _ -",
+        ),
+        (
+            CAMERA.replace('"c1"', '"\\u202ec1"'),
+            r"camera.0.id = '\u202ec1': must be 1 to 16 of A-Z a-z 0-9 _ -",
+        ),
+        (
+            CAMERA.replace('"folder"', '"synth"'),
+            "camera.0 (c1).kind = 'synth': must be folder or synthetic",
+        ),
+        (
+            CAMERA.replace('kind = "folder"\n', ""),
+            "camera.0 (c1).kind: missing; must be folder or synthetic",
+        ),
+        (
+            CAMERA + 'folder = "x"\n',
+            "camera.0 (c1).folder: unknown key; known here: id, interval_ms",
+        ),
+        (
+            CAMERA + 'part_endpoint = "c1"\n',
+            "camera.0 (c1).part_endpoint = 'c1': must be empty, ipc://PATH or tcp://ADDRESS:PORT",
+        ),
+        (
+            CAMERA + '[line]\nrecipe = "lid blue"\n',
+            "line.recipe = 'lid blue': must be 1 to 24 of A-Z a-z 0-9 _ . -",
+        ),
+        (
+            CAMERA + '[mqtt]\nprefix = "a/b"\n',
+            "mqtt.prefix = 'a/b': must be 1 to 32 of A-Z a-z 0-9 _ . -",
+        ),
+        ("camera = [3]\n", "camera.0 = 3: "),
+    ],
+)
+def test_limits_are_plain_words(tmp_path: Path, text: str, says: str) -> None:
+    """What is wrong is said without a pattern, of a section that has a name with the name."""
+    path = write(tmp_path, text)
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+
+    assert f"{path}: {says}" in str(caught.value)
+
+
+def test_every_pattern_has_words() -> None:
+    """No pattern of the config is left for a person to read."""
+    document = json.dumps(Config.model_json_schema())
+    patterns = {
+        json.loads(found) for found in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', document)
+    }
+
+    assert patterns
+    assert patterns <= PATTERN_WORDS.keys()
 
 
 def test_single_bracket_camera_is_explained(tmp_path: Path) -> None:

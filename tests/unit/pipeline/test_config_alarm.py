@@ -118,13 +118,16 @@ def test_sections_are_read_from_toml(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('name = "a"\nkind = "consecutive"\ncount = 1\n', ["alarm.0.count = 1", "equal to 2"]),
-        ('name = "a"\nkind = "disk"\n', ["alarm.0", "'disk'", "'disk_low'"]),
-        ('name = "a"\nkind = "rate"\ncount = 2\n', ["alarm.0.period_s", "missing"]),
+        ('name = "a"\nkind = "consecutive"\ncount = 1\n', ["alarm.0 (a).count = 1", "equal to 2"]),
+        (
+            'name = "a"\nkind = "disk"\n',
+            ["alarm.0 (a).kind = 'disk': must be n_of_m, ", "disk_low or regime_change"],
+        ),
+        ('name = "a"\nkind = "rate"\ncount = 2\n', ["alarm.0 (a).period_s", "missing"]),
         (
             'name = "a"\nkind = "camera_lost"\ncount = 2\n',
             [
-                "alarm.0.count",
+                "alarm.0 (a).count",
                 "unknown key; known here: kind, latch, name, off_delay_s, on_delay_s",
             ],
         ),

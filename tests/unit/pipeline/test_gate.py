@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from factories import announcement, inspection, moment
+from factories import MS, announcement, inspection, moment
 
 from pipeline.gate import Gate, part_too_late, too_late
 from pipeline.parts import PartAssembler
@@ -222,3 +222,43 @@ def test_close_all_leaves_nothing_open(gate: Gate) -> None:
 
     assert [(r.verdict, r.why) for r in results] == [("NO_RESULT", "scorer_down")] * 3
     assert gate.next_due_ns() is None
+
+
+def test_each_frame_needs_the_recipe_of_its_capture(gate: Gate) -> None:
+    """Across two changeovers a frame passes only by the window of what ran when it was captured."""
+    for seq, ms in ((1, 0), (2, 10), (3, 20)):
+        gate.announce(announcement(seq, captured_ns=ms * MS), moment(ms))
+        gate.change_recipe("bc"[seq % 2], moment(ms + 5))
+
+    verdicts = [
+        gate.inspected(inspection(seq, recipe=recipe), moment(30))
+        for seq, recipe in ((1, "default"), (2, "default"), (3, "b"))
+    ]
+
+    assert [(r.verdict, r.why) for r in verdicts if r] == [
+        ("PASS", "score"),
+        ("NO_RESULT", "warming"),
+        ("PASS", "score"),
+    ]
+
+
+def test_lost_camera_passes_nothing(gate: Gate) -> None:
+    """While a camera is not there, not even what it sent before may pass."""
+    gate.announce(announcement(), moment(0))
+    gate.cameras_lost = frozenset({"c1"})
+
+    result = gate.inspected(inspection(), moment(10))
+
+    assert result is not None
+    assert (result.verdict, result.why) == ("NO_RESULT", "camera_lost")
+    assert gate.state == "FAULT"
+
+
+def test_infinite_threshold_earns_no_pass(gate: Gate) -> None:
+    """A threshold that is no number lets nothing pass."""
+    gate.announce(announcement(), moment(0))
+
+    result = gate.inspected(inspection(threshold=float("inf")), moment(10))
+
+    assert result is not None
+    assert (result.verdict, result.why) == ("NO_RESULT", "not_finite")

@@ -28,11 +28,11 @@ from edge.wire import (
 )
 from pipeline import publisher
 from pipeline.camera_watch import SILENCE_NS as CAMERA_SILENCE_NS
-from pipeline.command_desk import Reply
-from pipeline.gate_intake import GAP_FRAMES, SILENCE_NS
+from pipeline.gate_intake import SILENCE_NS
 from pipeline.gate_loop import GateLoop
 from pipeline.inspection import encode_inspection
-from pipeline.ledger import open_for_reading
+from pipeline.ledger import LedgerError, open_for_reading
+from pipeline.recovery import GAP_FRAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -373,27 +373,27 @@ def test_order_waits_for_the_scorer(rig: Rig) -> None:
     rig.command("reset", step=True)
     rig.gate.step()
     order = rig.order()
-    rig.send(rig.scorer, Ordered(order=order.order, ok=True, code="ok", detail="emptied"))
+    rig.send(rig.scorer, Ordered(order=order.order, ok=True, code="done", detail="emptied"))
     while not rig.answers():
         rig.step()
     rig.command("reset")
 
     assert (order.verb, order.camera) == ("reset", None)
-    assert rig.answers() == [("reset", True, "ok"), ("reset", True, "ok")]
+    assert rig.answers() == [("reset", True, "done"), ("reset", True, "done")]
     assert not rig.scorer.poll(100)
 
 
 def test_part_message_reaches_its_camera(rig: Rig) -> None:
     """`part` goes to the cameras that wait for it; others, and cameras that are away, refuse."""
     camera = {"id": "c1", "kind": "synthetic", "interval_ms": 1, "part_id": "message"}
-    refused = Reply(ok=False, code="not_expected")
-    assert rig.gate._verbs.execute(PART, rig.gate._moment()).code == refused.code
+    assert rig.gate._verbs.execute(PART, rig.gate._moment()).code == "not_expected"
     rig.gate._verbs._config = config(camera=[camera])
     assert rig.gate._verbs.execute(PART, rig.gate._moment()).code == "camera_lost"
     rig.send(rig.ingest, CameraHere(camera="c1", boot=BOOT, state="ONLINE"))
     rig.step()
 
     assert rig.gate._verbs.execute(PART, rig.gate._moment()).ok
+    rig.gate.step()
     assert rig.ingest.poll(LIMIT_MS)
     assert decode_note(rig.ingest.recv()) == PartAt(part_id="A-1")
 
@@ -450,10 +450,7 @@ def test_part_half_seen_by_a_killed_gate_has_its_verdict(
     killed._sockets.scorers.monitor.close(linger=0)
 
     rig.gate = GateLoop(rig.settings, rig.clock, zmq_context)
-    work = rig.gate._new_pass()
-    with rig.gate._ledger.transaction():
-        rig.gate._intake.settle_leftovers(work)
-        rig.gate._conclude(work)
+    assert rig.gate._begin()
 
     assert [(p["part_id"], p["verdict"], p["reason"]) for p in rig.rows("parts")] == [
         ("P1", "NO_RESULT", "missing_view")
@@ -461,4 +458,117 @@ def test_part_half_seen_by_a_killed_gate_has_its_verdict(
     assert [row["part_owed"] for row in rig.rows()] == [0]
     for gate in (rig.gate, killed):
         gate._evidence.close(1.0)
+    rig.gate.close()
+
+
+def test_capture_in_the_future_counts_from_now(rig: Rig) -> None:
+    """A clock of another host cannot keep a frame open: its deadline counts from its arrival."""
+    far = announcement(1, captured_ns=rig.clock.ns + 10**15)
+    rig.send(rig.ingest, Announced(announcement=far))
+    rig.step()
+    rig.clock.advance_ms(DEADLINE_MS + 1)
+    rig.scorer_is_up()
+    rig.gate.step()
+
+    assert [row["verdict"] for row in rig.rows()] == ["NO_RESULT"]
+
+
+def test_stranger_is_refused_and_counted(rig: Rig) -> None:
+    """A camera that is not of this line gets no row; a thousand of its notices are a few events."""
+    for seq in range(1, 1_001):
+        rig.send(rig.ingest, Announced(announcement=announcement(seq, camera="other")))
+    while rig.ingest.poll(0) or rig.gate._sockets.notices.poll(50):
+        rig.gate.step()
+
+    assert rig.rows() == []
+    kinds = [row["kind"] for row in rig.rows("events")]
+    assert 0 < kinds.count("message_refused") <= 20
+
+
+def test_results_from_before_a_reboot_are_history(rig: Rig, zmq_context: Context) -> None:
+    """After the host has restarted its clock lies behind the rows; nothing of them is said live."""
+    rig.send(rig.ingest, Announced(announcement=announcement(1, captured_ns=rig.clock.ns)))
+    rig.step()
+    rig.gate._ledger.db.execute("update verdicts set captured_ns = captured_ns + 1000000000000")
+    rig.gate._evidence.close(1.0)
+    rig.gate.close()
+
+    rig.gate = GateLoop(rig.settings, rig.clock, zmq_context)
+    rig.broker = rig.gate._publisher._session
+    assert rig.gate._begin()
+    rig.gate.step()
+
+    assert [row["reason"] for row in rig.rows()] == ["gate_restart"]
+    assert rig.said("verdict") == rig.said("part") == rig.broker.of("plc") == []
+    assert [frame["seq"] for frame in rig.said("history")] == [1]
+
+
+def test_folder_that_is_gone_ends_nothing(rig: Rig) -> None:
+    """Without its evidence folder the gate does not know the free space, and goes on."""
+    (rig.path.parent / "evidence").rmdir()
+    rig.clock.advance_ms(60_000)
+    rig.step()
+
+    assert rig.gate._free_bytes is None
+
+
+def test_full_disk_is_fault_until_it_can_be_written(rig: Rig) -> None:
+    """What cannot be written is not said: FAULT, then the end, and the next gate goes on."""
+    pages = rig.gate._ledger.db.execute("pragma page_count").fetchone()[0]
+    rig.gate._ledger.db.execute(f"pragma max_page_count = {pages}")
+    for seq in range(1, 200):
+        rig.send(rig.ingest, Announced(announcement=announcement(seq, captured_ns=rig.clock.ns)))
+    looks: list[str] = []
+
+    def stop() -> bool:
+        looks.append(rig.state())
+        if looks.count("FAULT") == 3:
+            rig.gate._ledger.db.execute("pragma max_page_count = 1000000")
+        return len(looks) > 500
+
+    with pytest.raises(LedgerError, match="full"):
+        rig.gate.run(stop)
+
+    assert looks[-1] == "FAULT"
+    assert rig.said("verdict") == []
+    assert [row["kind"] for row in rig.rows("events")][-1] == "ledger_failed"
+
+
+def test_start_waits_for_another_writer(rig: Rig) -> None:
+    """A ledger that is locked when the gate starts only delays it."""
+    other = sqlite3.connect(rig.path, isolation_level=None)
+    other.execute("begin immediate")
+    during = rig.gate._begin()
+    other.execute("rollback")
+    other.close()
+
+    assert (during, rig.gate._begin()) == (False, True)
+
+
+def test_late_view_after_a_restart_makes_no_second_part(
+    ipc_folder: Path, zmq_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view that was missing when its part closed is recognised by the next gate, too."""
+    monkeypatch.setattr(publisher, "BrokerSession", FakeSession)
+    cameras = [{"id": name, "kind": "synthetic", "interval_ms": 1} for name in ("c1", "c2")]
+    rig = Rig(ipc_folder, zmq_context, camera=cameras)
+    rig.inspect(1)
+    rig.clock.advance_ms(DEADLINE_MS + 1)
+    rig.scorer_is_up()
+    rig.gate.step()
+    rig.gate._evidence.close(1.0)
+    rig.gate.close()
+
+    rig.gate = GateLoop(rig.settings, rig.clock, zmq_context)
+    rig.broker = rig.gate._publisher._session
+    assert rig.gate._begin()
+    late = announcement(1, camera="c2", captured_ns=rig.clock.ns)
+    rig.send(rig.ingest, Announced(announcement=late))
+    while len(rig.rows()) < 2:
+        rig.step()
+    rig.clock.advance_ms(2 * DEADLINE_MS)
+    rig.gate.step()
+
+    assert [part["reason"] for part in rig.rows("parts")] == ["missing_view"]
+    rig.gate._evidence.close(1.0)
     rig.gate.close()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.line_lock import LineLockError, line_lock
+from pipeline.line_lock import GATE_WAIT_S, LineLockError, ledger_lock, line_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,3 +31,19 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(LineLockError, match="file"), line_lock(tmp_path / "file"):
         pytest.fail("a file is no folder")
+
+
+def test_second_gate_waits_and_is_refused(tmp_path: Path) -> None:
+    """While a gate writes a ledger another one waits for a while, and is refused."""
+    waited: list[float] = []
+    ledger = tmp_path / "ledger.db"
+    with (
+        ledger_lock(ledger),
+        pytest.raises(LineLockError, match="another gate writes"),
+        ledger_lock(ledger, sleep=waited.append),
+    ):
+        pytest.fail("two gates on one ledger")
+
+    assert sum(waited) == pytest.approx(GATE_WAIT_S)
+    with ledger_lock(ledger):
+        pass

@@ -115,16 +115,27 @@ def test_open_or_missing_frames_do_not_balance(
     counter = tmp_path / "c1.count"
     counter.write_text(str(count))
 
-    (line,) = audit(path, {"c1": counter})
+    (line,) = audit(path, {"c1": counter}, 100, sleep=lambda _s: None)
 
     assert line["balanced"] is balanced
     assert line["results"] == {"FAIL": 1, "PASS": 1, "open": 1}
     assert "NOT BALANCED" in audit_text([line])
 
 
+def test_open_frame_in_time_balances(path: Path, tmp_path: Path) -> None:
+    """On a running line a frame may wait for its result until its deadline."""
+    counter = tmp_path / "c1.count"
+    counter.write_text("3")
+
+    (line,) = audit(path, {"c1": counter}, 10**9, sleep=lambda _s: None)
+
+    assert line["balanced"]
+    assert line["results"] == {"FAIL": 1, "PASS": 1, "open (in time)": 1}
+
+
 def test_camera_without_a_frame_balances(path: Path, tmp_path: Path) -> None:
     """A camera that never ran owes nothing."""
-    (line,) = audit(path, {"c2": tmp_path / "c2.count"})
+    (line,) = audit(path, {"c2": tmp_path / "c2.count"}, 100)
 
     assert line["balanced"]
     assert audit_text([line]) == "c2: 0 counted = nothing"

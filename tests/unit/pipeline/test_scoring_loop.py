@@ -160,7 +160,7 @@ def test_change_is_told_at_once(rig: Rig) -> None:
 
     answer, up = rig.heard
     assert isinstance(answer, Ordered)
-    assert (answer.ok, answer.code) == (True, "ok")
+    assert (answer.ok, answer.code) == (True, "done")
     assert up == ScorerUp(scorer=rig.boot, model="0badcafe", recipe="lid")
 
 
