@@ -11,11 +11,11 @@ from pipeline.config_plant import OutboxSettings
 from pipeline.ledger_schema import migrations
 from pipeline.outbox import Outbox
 
-STEPS = ("put", "put unsent", "drain", "confirm", "lose", "settle", "restart")
+STEPS = ("put", "put unsent", "drain", "confirm", "refuse", "lose", "settle", "restart")
 
 
 class Player:
-    """An outbox, and a broker that confirms, disappears and comes back as it is told."""
+    """An outbox, and a broker that confirms, refuses, disappears and comes back as it is told."""
 
     def __init__(self) -> None:
         """Begin with nothing kept."""
@@ -41,6 +41,8 @@ class Player:
         elif step == "restart":
             self.owed, self.history = [], []
             self.outbox = Outbox(self.db, OutboxSettings(), self.now_ns)
+        elif step == "refuse":
+            self.refuse()
         else:
             self.end(confirmed=step == "confirm")
 
@@ -66,6 +68,14 @@ class Player:
         self.confirmed.update(self.owed if confirmed else [])
         self.history = self.history if confirmed else []
         self.owed = []
+        if not confirmed:
+            self.outbox.resume()
+
+    def refuse(self) -> None:
+        """Let the broker refuse everything that it has not answered."""
+        for number in self.owed:
+            self.outbox.refused(number, self.now_ns)
+        self.history, self.owed = [], []
 
 
 @settings(max_examples=150, deadline=None)

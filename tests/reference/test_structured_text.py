@@ -143,7 +143,7 @@ class TextGate:
 
     def scan(self, **inputs: bool | int | str) -> dict[str, Any]:
         """Call the block once; sensors that are not given show nothing."""
-        return self._block.scan(QUIET | inputs)
+        return self._block.scan({**QUIET, **inputs})
 
     def take(self, step: Step) -> Told | None:
         """Let the step happen in one scan, and be over in the next."""
@@ -330,7 +330,7 @@ def test_what_is_not_in_the_subset_is_refused(statement: str, why: str) -> None:
 def test_array_bound_that_may_change_is_refused() -> None:
     """The bound of an array is a number or a constant, never a variable."""
     with pytest.raises(StructuredTextError, match="given is no constant number"):
-        Program(WRAPPING.replace("0..2", "0..given"))
+        Program(WRAPPING.format("b := b;").replace("0..2", "0..given"))
 
 
 @pytest.mark.parametrize(("statement", "why"), FAULTS.values(), ids=FAULTS)

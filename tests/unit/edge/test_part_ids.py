@@ -89,3 +89,14 @@ def test_every_told_part_ends_once(events: list[str]) -> None:
     ended += [last.part_id] if last else []
 
     assert [part_id for part_id in ended if part_id.startswith("P")] == sent
+
+
+def test_part_told_twice_stays_one() -> None:
+    """A reader that reads a part twice before its picture makes no second part of it."""
+    ids = PartIds("c1", "message", 1000)
+
+    replaced = ids.tell(told("A-1")), ids.tell(told("A-1", 5))
+
+    assert replaced == (None, None)
+    assert ids.take(1, None) == "A-1"
+    assert ids.take(2, None) == "c1-00000002"

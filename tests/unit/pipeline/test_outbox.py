@@ -11,7 +11,7 @@ from sqlite_utils import Database
 
 from pipeline.config_plant import OutboxSettings
 from pipeline.ledger_schema import migrations
-from pipeline.outbox import BURST, GivenUp, Outbox
+from pipeline.outbox import BURST, FIRST_PAUSE_NS, LONGEST_PAUSE_NS, GivenUp, Outbox
 from pipeline.results import Moment
 
 if TYPE_CHECKING:
@@ -87,6 +87,74 @@ def test_a_lost_drain_begins_again(db: Database) -> None:
     outbox.outcome(numbers[2], confirmed=False)
 
     assert [kept.id for kept in outbox.due(0)] == numbers[1:]
+
+
+def send(outbox: Outbox, now_ns: int) -> list[int]:
+    """Send to history what is due."""
+    due = [kept.id for kept in outbox.due(now_ns)]
+    for number in due:
+        outbox.sent_late(number)
+    return due
+
+
+def test_refused_history_is_tried_ever_more_rarely(db: Database) -> None:
+    """After a refusal one message is tried after 10 s, 20 s, 40 s, then once a minute."""
+    outbox = Outbox(db, OutboxSettings(), 0)
+    keep(outbox, 3)
+    tries: list[int] = []
+
+    for second in range(200):
+        sent = send(outbox, second * 1_000_000_000)
+        for number in sent:
+            outbox.refused(number, second * 1_000_000_000)
+        tries += [second] * len(sent)
+
+    assert tries == [0, 0, 0, 10, 30, 70, 130, 190]
+    assert (FIRST_PAUSE_NS, LONGEST_PAUSE_NS) == (10_000_000_000, 60_000_000_000)
+
+
+def test_one_that_is_taken_lets_the_others_go(db: Database) -> None:
+    """A probe waits for its answer alone; when it is confirmed the rest follow, in order."""
+    outbox = Outbox(db, OutboxSettings(), 0)
+    numbers = keep(outbox, 3)
+    for number in send(outbox, 0):
+        outbox.refused(number, 0)
+
+    probe = send(outbox, FIRST_PAUSE_NS)
+    meanwhile = send(outbox, LONGEST_PAUSE_NS)
+    outbox.outcome(probe[0], confirmed=True)
+
+    assert (probe, meanwhile) == (numbers[:1], [])
+    assert send(outbox, LONGEST_PAUSE_NS) == numbers[1:]
+
+
+def test_a_new_connection_ends_the_pause(db: Database) -> None:
+    """After a reconnect history is tried at once, and a refusal pauses as briefly as the first."""
+    outbox = Outbox(db, OutboxSettings(), 0)
+    numbers = keep(outbox, 2)
+    for now_ns in (0, FIRST_PAUSE_NS):
+        for number in send(outbox, now_ns):
+            outbox.refused(number, now_ns)
+
+    outbox.resume()
+    again = send(outbox, FIRST_PAUSE_NS)
+    for number in again:
+        outbox.refused(number, FIRST_PAUSE_NS)
+
+    assert again == numbers
+    assert send(outbox, 2 * FIRST_PAUSE_NS - 1) == []
+    assert send(outbox, 2 * FIRST_PAUSE_NS) == numbers[:1]
+
+
+def test_a_refused_live_message_is_history_at_once(db: Database) -> None:
+    """A live topic that is forbidden says nothing of the history topics: they are tried."""
+    outbox = Outbox(db, OutboxSettings(), 0)
+    (number,) = keep(outbox, 1)
+    outbox.sent_live(number)
+
+    outbox.refused(number, 0)
+
+    assert send(outbox, 0) == [number]
 
 
 def test_a_second_outage_is_drained_like_the_first(db: Database) -> None:

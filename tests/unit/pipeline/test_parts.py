@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from factories import announcement, inspection, moment
+from factories import MS, announcement, inspection, moment
 
 from pipeline.gate import Gate
 from pipeline.parts import PartAssembler
@@ -103,3 +104,29 @@ def test_camera_that_is_no_view_makes_no_part() -> None:
 
     assert parts.add(result("c9", "FAIL"), moment(1)) == []
     assert parts.close_all(moment(1)) == []
+
+
+def test_deadline_counts_from_the_first_capture() -> None:
+    """Whichever view is judged first, the part is due with its earliest capture."""
+    parts = PartAssembler(VIEWS, 100)
+    early = result("c1", "PASS")
+    late = replace(
+        early, announcement=announcement(1, camera="c2", part_id="A", captured_ns=40 * MS)
+    )
+    three = PartAssembler((*VIEWS, "c3"), 100)
+
+    parts.add(late, moment(41))
+    alone = parts.next_due_ns()
+    three.add(late, moment(41))
+    three.add(early, moment(42))
+
+    assert (alone, three.next_due_ns()) == (140 * MS, 100 * MS)
+
+
+def test_recalled_part_takes_its_late_view() -> None:
+    """A part that an earlier gate closed short of a view takes that view without a word."""
+    parts = PartAssembler(VIEWS, 100)
+    parts.recall("A", ["c1"])
+
+    assert parts.add(result("c2", "PASS"), moment(2)) == []
+    assert parts.next_due_ns() is None

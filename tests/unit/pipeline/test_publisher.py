@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from brokers import EmbeddedBroker, Inbox, open_sessions, wait_until
@@ -88,13 +88,13 @@ def test_an_older_state_never_follows_a_newer(
     publish: Callable[..., bool] = BrokerSession.publish
     said: list[str] = []
 
-    def slow(session: BrokerSession, topic: str, payload: bytes, *, qos: int, retain: bool) -> bool:
+    def slow(session: BrokerSession, topic: str, payload: bytes, **options: Any) -> bool:
         state: State = json.loads(payload)["state"]
         if state == "DEGRADED":
             in_hand.set()
             assert go_on.wait(LIMIT_S)
         said.append(state)
-        return publish(session, topic, payload, qos=qos, retain=retain)
+        return publish(session, topic, payload, **options)
 
     monkeypatch.setattr(BrokerSession, "publish", slow)
     slow_thread = threading.Thread(target=publisher.state, args=("DEGRADED",))
