@@ -167,7 +167,7 @@ ParseCode = Literal["too_long", "not_json", "unknown_verb", "bad_field", "retain
 ResultCode = Literal[
     "done", "too_long", "not_json", "unknown_verb", "bad_field", "retained", "txn_used",
     "unknown_alarm", "not_active", "acknowledged", "shelved", "not_shelved", "out_of_range",
-    "unknown_part", "not_expected", "already_told", "camera_lost", "unknown_camera",
+    "unknown_part", "not_expected", "camera_lost", "unknown_camera",
     "scorer_down", "not_supported",
 ]  # fmt: skip
 CODE_MEANINGS: dict[ResultCode, str] = {
@@ -186,7 +186,6 @@ CODE_MEANINGS: dict[ResultCode, str] = {
     "out_of_range": f"shelve: minutes are not 1 to {SHELVE_LIMIT_MINUTES}.",
     "unknown_part": "review: the ledger has no such part.",
     "not_expected": 'part: no such camera has part_id = "message".',
-    "already_told": "part: the camera was told this part already.",
     "camera_lost": "part: the camera's ingest is not there.",
     "unknown_camera": "part, reset, pin, release: no camera has this id.",
     "scorer_down": "reset, pin, release: the scorer is not there, or has not answered.",

@@ -36,7 +36,7 @@ def print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
         typer.echo(json.dumps(summary))
         return
     for name, value in summary.items():
-        typer.echo(f"{name:<10} {value}")
+        typer.echo(f"{name:<12} {value}")
 
 
 def log_to_stderr(level: str, stage: str) -> None:

@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from edge.commands import (
+    DETAIL_LIMIT,
     AckCommand,
     Command,
     PartCommand,
@@ -18,7 +19,7 @@ from edge.commands import (
     ShelveCommand,
 )
 from edge.wire import Order
-from pipeline.alarm import AlarmError
+from pipeline.alarm import AlarmError, names_moved
 from pipeline.command_desk import Reply
 from pipeline.ledger import LedgerError
 from pipeline.reviews import insert_review
@@ -82,14 +83,17 @@ class LineVerbs:
         book, name, by = self._alarms, command.alarm, command.by
         try:
             if isinstance(command, AckCommand):
-                self.transitions += book.acknowledge(name, by, now)
+                what, steps = "acknowledge", book.acknowledge(name, by, now)
             elif command.minutes == 0:
-                self.transitions += book.unshelve(name, by, now)
+                what, steps = "unshelve", book.unshelve(name, by, now)
             else:
-                self.transitions += book.shelve(name, by, command.minutes, command.note, now)
+                what = "shelve"
+                steps = book.shelve(name, by, command.minutes, command.note, now)
         except AlarmError as error:
             return Reply(ok=False, code=error.code, detail=str(error))
-        return DONE
+        self.transitions += steps
+        names = names_moved(steps, DETAIL_LIMIT)
+        return Reply(ok=True, code="done", detail=names or f"nothing to {what}")
 
     def _recipe(self, command: RecipeCommand, now: Moment) -> Reply:
         if command.recipe == self._gate.recipe:

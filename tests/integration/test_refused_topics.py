@@ -1,4 +1,4 @@
-"""A broker whose access list forgets the box: it is told why, once, and all comes after a repair."""
+"""A broker whose access list forgets the box: said once, and all comes after a repair."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Box:
 
     def __init__(self, plant: Plant, db: Database, protocol: Protocol) -> None:
         """Connect, with an alarm, a camera and a state to tell of."""
-        self.outbox = Outbox(db, OutboxSettings(drain_per_s=1_000), 0)
+        self.outbox = Outbox(db, OutboxSettings(), 0)
         for _ in range(KEPT):
             self.outbox.put("part", b'{"v":1}', moment())
         identity = LineIdentity("91d0", "f" * 16, 500)

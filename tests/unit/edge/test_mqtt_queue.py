@@ -136,48 +136,6 @@ def test_time_decides_when_the_turn_comes() -> None:
     assert (broker.queue.confirmed, broker.queue.unsent) == (1, 1)
 
 
-def test_a_refusal_has_its_reason() -> None:
-    """An outcome tells a refusal from a loss, and each answer is handed on with its topic."""
-    answers: list[tuple[str, str]] = []
-    queue = LiveQueue(lambda: 0, None, lambda *answer: answers.append(answer))
-    packets = iter(range(4))
-    link = Link(lambda _message: next(packets))
-    queue.open(link)
-
-    for number in range(4):
-        queue.put(verdict(number, qos=int(number != 2)))
-    queue.settle(link, 0, refused=REFUSED)
-    queue.settle(link, 1)
-    queue.settle(link, 2)
-    queue.shut(link)
-
-    assert queue.outcomes() == [
-        Outcome(0, confirmed=False, refused=REFUSED),
-        Outcome(1, confirmed=True),
-        Outcome(2, confirmed=True),
-        Outcome(3, confirmed=False),
-    ]
-    assert answers == [("line/verdict", REFUSED), ("line/verdict", "")]
-
-
-def test_a_refusal_may_overtake_the_packet_id() -> None:
-    """A refusal that comes before ``send`` has returned is one all the same."""
-    answers: list[tuple[str, str]] = []
-    queue = LiveQueue(lambda: 0, None, lambda *answer: answers.append(answer))
-
-    def refused_at_once(_message: Message) -> int:
-        queue.settle(link, 7, refused=REFUSED)
-        return 7
-
-    link = Link(refused_at_once)
-    queue.open(link)
-
-    queue.put(verdict(0))
-
-    assert queue.outcomes() == [Outcome(0, confirmed=False, refused=REFUSED)]
-    assert answers == [("line/verdict", REFUSED)]
-
-
 def test_what_comes_too_late_is_refused() -> None:
     """A message whose time has passed is refused at once, and so gets no outcome."""
     broker = Broker(clock_ns=[10])

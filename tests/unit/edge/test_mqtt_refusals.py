@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from edge.mqtt_queue import Link, LiveQueue, Message, Outcome
 from edge.mqtt_refusals import AGAIN_NS, CURRENT_NS, NOT_AUTHORIZED, Refusals
 
 QUESTION = "does its access list allow"
@@ -123,3 +124,50 @@ def test_what_is_not_refused_again_is_over(rig: Rig) -> None:
 
     assert last == "refuses r/cmd/result: Not authorized"
     assert rig.refusals.current == ""
+
+
+def message(number: int, qos: int = 1) -> Message:
+    """Return a message whose receipt is its number."""
+    return Message("line/verdict", b"", qos, receipt=number)
+
+
+def test_a_refusal_has_its_reason() -> None:
+    """An outcome tells a refusal from a loss, and each answer is handed on with its topic."""
+    answers: list[tuple[str, str]] = []
+    queue = LiveQueue(lambda: 0, None, lambda *answer: answers.append(answer))
+    packets = iter(range(4))
+    link = Link(lambda _message: next(packets))
+    queue.open(link)
+
+    for number in range(4):
+        queue.put(message(number, qos=int(number != 2)))
+    queue.settle(link, 0, refused=NOT_AUTHORIZED)
+    queue.settle(link, 1)
+    queue.settle(link, 2)
+    queue.shut(link)
+
+    assert queue.outcomes() == [
+        Outcome(0, confirmed=False, refused=NOT_AUTHORIZED),
+        Outcome(1, confirmed=True),
+        Outcome(2, confirmed=True),
+        Outcome(3, confirmed=False),
+    ]
+    assert answers == [("line/verdict", NOT_AUTHORIZED), ("line/verdict", "")]
+
+
+def test_a_refusal_may_overtake_the_packet_id() -> None:
+    """A refusal that comes before ``send`` has returned is one all the same."""
+    answers: list[tuple[str, str]] = []
+    queue = LiveQueue(lambda: 0, None, lambda *answer: answers.append(answer))
+
+    def refused_at_once(_message: Message) -> int:
+        queue.settle(link, 7, refused=NOT_AUTHORIZED)
+        return 7
+
+    link = Link(refused_at_once)
+    queue.open(link)
+
+    queue.put(message(0))
+
+    assert queue.outcomes() == [Outcome(0, confirmed=False, refused=NOT_AUTHORIZED)]
+    assert answers == [("line/verdict", NOT_AUTHORIZED)]

@@ -1,9 +1,9 @@
-"""What the broker refuses is owed: retained topics until it takes them, history ever more rarely."""
+"""What the broker refuses is owed: retained topics every 5 s, history ever more rarely."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from factories import moment
@@ -34,9 +34,7 @@ class Station:
         identity = LineIdentity("91d0", "f" * 16, 500)
         self.outbox = Outbox(db, OutboxSettings(), 0)
         self.publisher = Publisher(BrokerSettings("host", 1883, "5", "gate"), topics, identity)
-        session = self.publisher._session
-        assert isinstance(session, FakeSession)
-        self.broker = session
+        self.broker = cast("FakeSession", self.publisher._session)
 
     def connect(self) -> None:
         """Tell a camera, an alarm and the state to the broker."""
