@@ -259,6 +259,7 @@ class BrokerSession:
             return False
         with self._lock:
             if closing.is_set():
+                connection.discard()
                 return False
             self._connection = connection
         fault = "given up"

@@ -97,7 +97,7 @@ class Connection:
         finally:
             if (left := self._client.socket()) is not None:
                 left.close()
-            self._let_go()
+            self.discard()
 
     def subscribe(self, topic: str, qos: int) -> None:
         """Ask the broker for a topic.
@@ -120,8 +120,8 @@ class Connection:
         """End it at once, whatever waits to be written."""
         cut(self._client.socket())
 
-    def _let_go(self) -> None:
-        """Drop the callbacks, so that client and connection are no cycle.
+    def discard(self) -> None:
+        """Drop the callbacks at the end, or instead of it: client and connection are no cycle then.
 
         paho closes its inner sockets when the client is freed; a cycle would keep
         them open until the garbage collector comes by.

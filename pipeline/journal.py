@@ -2,17 +2,19 @@
 
 ``write`` runs inside the transaction and puts every result beside the messages
 that tell it; ``tell`` runs after the commit. So what the plant hears is on
-disk, and what the broker misses is kept. A PASS that took too long to reach the disk is
-said as NO_RESULT, and corrected there by the next pass.
+disk, and what the broker misses is kept. A PASS that took too long to reach
+the disk is corrected there to NO_RESULT before anybody hears of it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.gate import part_too_late, too_late
+from pipeline.ledger import LedgerBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,9 +71,9 @@ class Journal:
         self._next_settle_ns = 0
         self._kept_frames: list[_KeptFrame] = []
         self._kept_parts: list[_KeptPart] = []
-        # A PASS that came too late to be said was said as NO_RESULT; the next pass corrects it.
-        self._unheard_frames: list[_KeptFrame] = []
-        self._unheard_parts: list[_KeptPart] = []
+        # A PASS that was on disk too late, as what it became; the ledger is to be corrected.
+        self._late_frames: list[_KeptFrame] = []
+        self._late_parts: list[_KeptPart] = []
         self.counts: Counter[str] = Counter()
         """Results so far: PASS, FAIL, and NO_RESULT by reason."""
 
@@ -105,15 +107,11 @@ class Journal:
 
     def tell(self, work: Pass) -> None:
         """Publish a pass that is committed."""
-        self._unheard_frames, self._unheard_parts = [], []
-        # A frame is judged late at the moment its part was: the two must not contradict each other.
-        told: dict[str, Moment] = {}
+        self._judge_late()
         for part, number in self._kept_parts:
-            told[part.part_id] = self._moment()
-            self._tell_part(part, number, told[part.part_id])
+            self._publisher.part(part, number, self._outbox, self._moment().monotonic_ns)
         for result, number in self._kept_frames:
-            now = told.get(result.announcement.part_id) or self._moment()
-            self._tell_frame(result, number, now)
+            self._publisher.frame(result, number, self._outbox, self._moment().monotonic_ns)
             self.counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
         self._kept_frames, self._kept_parts = [], []
         for one in work.stored:
@@ -127,10 +125,16 @@ class Journal:
 
     def drain(self) -> None:
         """Send what an outage kept back to history, as much as may go now."""
-        if not self._publisher.connected:
+        if not self._publisher.connected or self._uncorrected():
             return
         for kept in self._outbox.due(self._moment().monotonic_ns):
-            if not self._publisher.history(kept, self._outbox):
+            try:
+                taken = self._publisher.history(kept, self._outbox)
+            except ValueError as error:
+                log.error("outbox: message %d is no result and is given up: %s", kept.id, error)
+                self._outbox.outcome(kept.id, confirmed=True)
+                continue
+            if not taken:
                 return
 
     def settle_outbox(self, now: Moment) -> None:
@@ -146,13 +150,35 @@ class Journal:
             detail = {"messages": given_up.messages, "limit": given_up.limit}
             self._ledger.add_event(now.utc, "outbox_given_up", None, detail)
 
+    def _judge_late(self) -> None:
+        """Turn what cannot be said in time any more into NO_RESULT, on disk first."""
+        now = self._moment()
+        for index, (part, number) in enumerate(self._kept_parts):
+            late_part = part_too_late(part, self._deadline_ms, now)
+            if late_part is not None:
+                self._kept_parts[index] = _KeptPart(late_part, number)
+                self._late_parts.append(self._kept_parts[index])
+        for index, (result, number) in enumerate(self._kept_frames):
+            late = too_late(result, self._deadline_ms, now)
+            if late is not None:
+                self._kept_frames[index] = _KeptFrame(late, number)
+                self._late_frames.append(self._kept_frames[index])
+        if self._uncorrected():
+            # Where another program writes meanwhile, the next pass corrects it.
+            with suppress(LedgerBusyError), self._ledger.transaction():
+                self._correct()
+
+    def _uncorrected(self) -> bool:
+        return bool(self._late_frames or self._late_parts)
+
     def _correct(self) -> None:
-        for result, number in self._unheard_frames:
+        for result, number in self._late_frames:
             self._ledger.revoke_pass(result)
             self._outbox.replace(number, self._publisher.frame_payload(result))
-        for part, number in self._unheard_parts:
+        for part, number in self._late_parts:
             self._ledger.revoke_part_pass(part)
             self._outbox.replace(number, self._publisher.part_payload(part))
+        self._late_frames, self._late_parts = [], []
 
     def _note_evidence(self, work: Pass) -> None:
         work.stored = self._evidence.collect()
@@ -163,17 +189,3 @@ class Journal:
             log.error("evidence of %s: %s", one.key, one.error)
             detail = {"boot": one.key.boot, "seq": one.key.seq, "error": one.error}
             self._ledger.add_event(work.moment.utc, "evidence_lost", one.key.camera, detail)
-
-    def _tell_part(self, part: PartVerdict, number: int, now: Moment) -> None:
-        """Publish a part verdict; a PASS whose deadline has passed by now as NO_RESULT."""
-        late = part_too_late(part, self._deadline_ms, now)
-        if late is not None:
-            self._unheard_parts.append(_KeptPart(late, number))
-        self._publisher.part(late or part, number, self._outbox, now.monotonic_ns)
-
-    def _tell_frame(self, result: FrameResult, number: int, now: Moment) -> None:
-        """Publish a frame result, as :meth:`_tell_part`."""
-        late = too_late(result, self._deadline_ms, now)
-        if late is not None:
-            self._unheard_frames.append(_KeptFrame(late, number))
-        self._publisher.frame(late or result, number, self._outbox, now.monotonic_ns)

@@ -32,6 +32,8 @@ BURST = 20
 AGE_CHECK_NS = 60_000_000_000
 FIRST_PAUSE_NS, LONGEST_PAUSE_NS = 10_000_000_000, 60_000_000_000
 """After a refusal history pauses; each further refusal doubles the pause."""
+CLOCK_STEP_S = 60.0
+"""Between two age checks the wall clock drifts by milliseconds."""
 TRIM_ROWS = 256
 """Rows given up at a time."""
 
@@ -74,6 +76,7 @@ class Outbox:
         self._drained_to = 0
         self._allowance = Allowance(BURST, settings.drain_per_s, now_ns)
         self._next_age_check_ns = now_ns
+        self._age_checked: Moment | None = None
         self._pause_ns = 0
         """The last pause; 0 where nothing was refused since history was last taken."""
         self._pause_ends_ns = 0
@@ -92,7 +95,12 @@ class Outbox:
 
     def replace(self, number: int, payload: bytes) -> None:
         """Correct a message that nobody has heard."""
-        self._db.execute("update outbox set payload = ? where id = ?", [payload, number])
+        row = self._db.execute(
+            "select length(payload) from outbox where id = ?", [number]
+        ).fetchone()
+        if row is not None:
+            self._bytes += len(payload) - row[0]
+            self._db.execute("update outbox set payload = ? where id = ?", [payload, number])
 
     def sent_live(self, number: int) -> None:
         """Take note that a message is on its way to its live topic."""
@@ -178,10 +186,25 @@ class Outbox:
         given_up = 0
         while self._bytes > self._settings.max_bytes:
             rows = self._db.execute("select id from outbox order by id limit ?", [TRIM_ROWS])
-            given_up += self._give_up([row[0] for row in rows.fetchall()])
+            oldest = self._give_up([row[0] for row in rows.fetchall()])
+            given_up += oldest
+            if not oldest:  # somebody else has deleted rows
+                self._rows = self._bytes = 0
         return given_up
 
     def _trim_age(self, now: Moment) -> int:
+        """Give up what is too old by the wall clock, unless that has just been set.
+
+        A box without a clock battery wakes up in 1970; when it learns the time,
+        everything seems to be decades old.
+        """
+        before, self._age_checked = self._age_checked, now
+        if before is None:
+            return 0
+        went_by_s = (now.utc - before.utc).total_seconds()
+        if abs(went_by_s - (now.monotonic_ns - before.monotonic_ns) / 1e9) > CLOCK_STEP_S:
+            self._db.execute("update outbox set created_at = ?", [timestamp(now.utc)])
+            return 0
         oldest = timestamp(now.utc - timedelta(seconds=self._settings.max_age_s))
         rows = self._db.execute("select id from outbox where created_at < ?", [oldest])
         return self._give_up([row[0] for row in rows.fetchall()])
@@ -189,6 +212,5 @@ class Outbox:
     def _give_up(self, numbers: list[int]) -> int:
         self._live.difference_update(numbers)
         self._draining.difference_update(numbers)
-        self._confirmed = [number for number in self._confirmed if number not in set(numbers)]
         self._delete(numbers)
         return len(numbers)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import shutil
 import socket
 import subprocess
 import threading
-from typing import TYPE_CHECKING, get_args
+import weakref
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 from brokers import (
+    LIMIT_S,
     Certificates,
     FragileMosquitto,
     free_port,
@@ -24,6 +27,7 @@ from edge import mqtt, mqtt_retry
 from edge.embedded_broker import HOST
 from edge.mqtt import BrokerError, BrokerSession, BrokerSettings, Protocol, TlsFiles
 from edge.mqtt_client import tls_context
+from edge.mqtt_connection import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -308,3 +312,31 @@ def test_a_login_that_goes_wrong_leaves_no_thread(closed_mosquitto_port: int) ->
 
     assert "mqtt-given-up" not in [thread.name for thread in threading.enumerate()]
     assert session.fault == "closed"
+
+
+def test_a_client_that_is_not_needed_any_more_is_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that is closed while it makes a client leaves nothing to the garbage collector."""
+    made: list[weakref.ref[object]] = []
+    in_hand, go_on = threading.Event(), threading.Event()
+
+    def make_slowly(*arguments: Any) -> Connection:
+        connection = Connection(*arguments)
+        made.append(weakref.ref(connection._client))
+        in_hand.set()
+        assert go_on.wait(LIMIT_S)
+        return connection
+
+    monkeypatch.setattr(mqtt, "Connection", make_slowly)
+    session = BrokerSession(BrokerSettings(HOST, free_port(), "5", "hasty"))
+    gc.disable()
+    try:
+        session.start()
+        assert in_hand.wait(LIMIT_S)
+        session._closing.set()
+        go_on.set()
+        session.close()
+        wait_until(lambda: made[0]() is None)
+    finally:
+        gc.enable()
+
+    assert len(made) == 1

@@ -11,8 +11,14 @@ import pytest
 from factories import announcement, inspection
 
 from pipeline.evidence import EvidenceStore
-from pipeline.evidence_worker import QUEUE_LIMIT, STOPPED, EvidenceWorker, Stored
-from pipeline.heatmap import encode_png, grid_to_sensor
+from pipeline.evidence_worker import (
+    QUEUE_LIMIT,
+    SCREEN_SIDE_PX,
+    STOPPED,
+    EvidenceWorker,
+    Stored,
+)
+from pipeline.heatmap import decode_8bit, encode_png, grid_to_sensor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +55,25 @@ def test_failed_frame_gets_image_and_overlay(tmp_path: Path) -> None:
     assert (tmp_path / failed.path).with_suffix(".heatmap.png").read_bytes() == failed.heatmap
     assert passed.path is not None
     assert passed.heatmap is None
+
+
+def test_screens_get_a_small_heatmap(tmp_path: Path) -> None:
+    """The overlay of a large frame is whole on disk and small for the broker's connection."""
+    grid = np.ones((4, 4), np.float32)
+    image = encode_png(np.full((600, 900), 90, np.uint8))
+    affine = grid_to_sensor((4, 4), 600, 900)
+    worker = EvidenceWorker(EvidenceStore(tmp_path, 10_000_000))
+    seen = inspection(verdict="FAIL", patch_scores=grid, affine=affine, map_level=0.5)
+
+    worker.put(announcement(1).key, image, seen)
+    (stored,) = collected(worker, 1)
+    worker.close(1.0)
+
+    assert stored.path is not None
+    assert stored.heatmap is not None
+    whole = (tmp_path / stored.path).with_suffix(".heatmap.png").read_bytes()
+    assert decode_8bit(whole, "").shape[:2] == (600, 900)
+    assert max(decode_8bit(stored.heatmap, "").shape[:2]) == SCREEN_SIDE_PX
 
 
 def test_unusable_image_is_told(tmp_path: Path) -> None:

@@ -287,6 +287,31 @@ def test_locked_ledger_does_not_hold_the_stop(rig: Rig) -> None:
     assert [row["verdict"] for row in rig.rows()] == [None]
 
 
+def test_pass_that_the_disk_held_for_long_is_never_history(rig: Rig) -> None:
+    """Long past its deadline a PASS is corrected before it can be told, live or as history."""
+    rig.slow_disk(3 * DEADLINE_MS)
+    rig.send_inspected(1)
+    while not rig.said("history"):
+        rig.step()
+
+    assert rig.said("verdict") == rig.said("part") == rig.broker.of("plc") == []
+    assert [(f["verdict"], f["why"]) for f in rig.said("history")] == [("NO_RESULT", "late")]
+    assert [row["reason"] for row in rig.rows()] == ["late"]
+
+
+def test_message_that_is_no_result_is_given_up(rig: Rig) -> None:
+    """A kept message that cannot be read ends nothing; those behind it are told."""
+    with rig.gate._ledger.transaction():
+        rig.gate._outbox.put("verdict", b"{}", rig.gate._moment())
+    rig.gate.step()
+    rig.inspect(1)
+    rig.clock.advance_ms(2_000)
+    rig.gate.step()
+
+    assert [frame["seq"] for frame in rig.said("verdict")] == [1]
+    assert rig.rows("outbox") == []
+
+
 def test_outage_is_told_as_history(rig: Rig) -> None:
     """What the broker missed comes on history, in order and marked late, and never live."""
     rig.inspect(1)

@@ -187,13 +187,45 @@ def test_the_aged_go(db: Database) -> None:
     """Messages older than max_age_s are given up."""
     outbox = Outbox(db, OutboxSettings(max_age_s=60), 0)
     keep(outbox, 2)
-    later = Moment(moment().utc + timedelta(seconds=61), 120_000_000_000)
+    outbox.settle(moment())
+    later = Moment(moment().utc + timedelta(seconds=61), 61_000_000_000)
     fresh = outbox.put("part", b"x", later)
 
     given_up = outbox.settle(later)
 
     assert given_up == [GivenUp(2, "max_age_s")]
     assert [row["id"] for row in db.table("outbox").rows] == [fresh]
+
+
+def test_a_clock_that_is_set_ages_nothing(db: Database) -> None:
+    """When the wall clock jumps by years, what was kept is not old; it is from then on."""
+    outbox = Outbox(db, OutboxSettings(max_age_s=60), 0)
+    keep(outbox, 2)
+    outbox.settle(moment())
+    jump = timedelta(days=20_000)
+
+    set_now = outbox.settle(Moment(moment().utc + jump, 61_000_000_000))
+    later = Moment(moment().utc + jump + timedelta(seconds=61), 122_000_000_000)
+
+    assert set_now == []
+    assert outbox.settle(later) == [GivenUp(2, "max_age_s")]
+
+
+def test_corrections_and_strangers_do_not_upset_the_budget(db: Database) -> None:
+    """Shorter payloads, and rows that somebody else deleted, leave no phantom bytes."""
+    outbox = Outbox(db, OutboxSettings(max_bytes=100_000), 0)
+    for number in keep(outbox, 900):
+        outbox.replace(number, b"y")
+    keep(outbox, 900)
+    within = outbox.settle(moment())
+    db.execute("delete from outbox where id > 1")
+    outbox.put("part", b"z" * 20_000, moment())
+
+    given_up = outbox.settle(moment())
+
+    assert within == []
+    assert given_up == [GivenUp(2, "max_bytes")]
+    assert outbox.settle(moment()) == []
 
 
 def test_what_an_earlier_gate_left_is_history(db: Database) -> None:

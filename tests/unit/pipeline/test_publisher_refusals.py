@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from factories import moment
+from factories import announcement, moment
 from fake_session import REFUSED, FakeSession
 from sqlite_utils import Database
 
@@ -17,7 +17,7 @@ from pipeline.config_plant import OutboxSettings
 from pipeline.ledger_schema import migrations
 from pipeline.outbox import FIRST_PAUSE_NS, Outbox
 from pipeline.publisher import RETAINED_RETRY_BEATS, Publisher
-from pipeline.results import LineIdentity
+from pipeline.results import FrameResult, LineIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ class Station:
         self.publisher.camera("c1", "ONLINE")
         self.publisher.alarm("disk_low", "ACTIVE_UNACK")
         self.broker.published.clear()
+        self.broker.refused.clear()
         self.publisher.start(lambda _incoming: None)
 
     def live(self, seconds: int) -> None:
@@ -48,6 +49,12 @@ class Station:
         for _ in range(seconds):
             self.publisher.settle(self.outbox, 0)
             self.publisher.heartbeat()
+
+    def keep(self, seq: int) -> int:
+        """Keep a result that nobody has heard."""
+        announced, decided_at = announcement(seq), moment().utc
+        result = FrameResult(announced, "NO_RESULT", "late", "", "READY", "r", decided_at, 500)
+        return self.outbox.put("verdict", self.publisher.frame_payload(result), moment())
 
     def drain(self, now_ns: int) -> list[int]:
         """Do what a gate's pass does with what is kept; return what was sent."""
@@ -156,8 +163,8 @@ def test_the_fault_tells_what_is_refused(station: Station) -> None:
 def test_refused_history_pauses_until_the_next_connection(station: Station) -> None:
     """A refusal from the broker stops the drain for a while; a reconnect begins it at once."""
     station.connect()
-    numbers = [station.outbox.put("part", b'{"v":1}', moment()) for _ in range(2)]
-    station.broker.refuses = lambda topic: topic.startswith("history")
+    numbers = [station.keep(seq) for seq in (1, 2)]
+    station.broker.refuses = lambda topic: topic == "history"
 
     sent = [station.drain(now_ns) for now_ns in (0, 1, FIRST_PAUSE_NS - 1)]
     station.broker.refuses = lambda _topic: False
@@ -166,4 +173,4 @@ def test_refused_history_pauses_until_the_next_connection(station: Station) -> N
 
     assert sent == [numbers, [], []]
     assert station.drain(FIRST_PAUSE_NS - 1) == numbers
-    assert len(station.broker.of("history/part")) == 2
+    assert len(station.broker.of("history")) == 2
