@@ -277,7 +277,12 @@ def _module(kind: str, *, real_scorer: bool) -> str:
 
 @contextmanager
 def chaos_line(
-    config: Path, mosquitto: FragileMosquitto, *, real_scorer: bool = False, nan_every: int = 7
+    config: Path,
+    mosquitto: FragileMosquitto,
+    *,
+    real_scorer: bool = False,
+    nan_every: int = 7,
+    delay_ms: int = 10,
 ) -> Iterator[ChaosLine]:
     """Run a line for an attack; whatever the test does, no process of it stays."""
     folder = config.parent
@@ -287,7 +292,7 @@ def chaos_line(
         "CHAOS_BELT": str(folder / "belt.txt"),
         "STAND_IN_LOG": str(folder / "scored.csv"),
         "STAND_IN_NAN_EVERY": str(nan_every),
-        "STAND_IN_DELAY_MS": "10",
+        "STAND_IN_DELAY_MS": str(delay_ms),
     }
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
