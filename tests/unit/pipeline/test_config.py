@@ -221,3 +221,19 @@ def test_shipped_config_names_every_key() -> None:
     ]
 
     assert missing == []
+
+
+def test_endpoints_differ(tmp_path: Path) -> None:
+    """Two stages on one address are refused, each named."""
+    path = write(
+        tmp_path,
+        CAMERA
+        + """
+[transport]
+frames = "tcp://127.0.0.1:5001"
+inspections = "tcp://127.0.0.1:5001"
+""",
+    )
+
+    with pytest.raises(ConfigError, match=r"transport\.frames and transport\.inspections are both"):
+        load_config(path)

@@ -83,4 +83,6 @@ def test_keys_allow_all(tmp_path: Path) -> None:
     make_keys(tmp_path / "keys")
     transport = {"frames": PUBLIC, "notices": "tcp://*:5002", "keys_path": tmp_path / "keys"}
 
-    check_endpoints(config(transport=transport, camera=[told_camera(PUBLIC, "message")]))
+    check_endpoints(
+        config(transport=transport, camera=[told_camera("tcp://192.0.2.7:5003", "message")])
+    )
