@@ -87,16 +87,8 @@ class Journal:
         if not self._parts.single_view:
             waiting = self._parts.waiting()
             self._ledger.owe_part(r.key for r in work.results if r.key in waiting)
-        self._kept_parts = [
-            _KeptPart(p, self._outbox.put("part", self._publisher.part_payload(p), work.moment))
-            for p in work.parts
-        ]
-        self._kept_frames = [
-            _KeptFrame(
-                r, self._outbox.put("verdict", self._publisher.frame_payload(r), work.moment)
-            )
-            for r in work.results
-        ]
+        self._kept_parts = [_KeptPart(p, self._keep_part(p, work.moment)) for p in work.parts]
+        self._kept_frames = [_KeptFrame(r, self._keep_frame(r, work.moment)) for r in work.results]
         for transition in work.transitions:
             self._memory.keep_transition(transition)
         self._note_evidence(work)
@@ -149,6 +141,14 @@ class Journal:
             )
             detail = {"messages": given_up.messages, "limit": given_up.limit}
             self._ledger.add_event(now.utc, "outbox_given_up", None, detail)
+
+    def _keep_part(self, part: PartVerdict, now: Moment) -> int:
+        captured_at = part.first.announcement.captured_at
+        return self._outbox.put("part", self._publisher.part_payload(part), now, captured_at)
+
+    def _keep_frame(self, result: FrameResult, now: Moment) -> int:
+        captured_at = result.announcement.captured_at
+        return self._outbox.put("verdict", self._publisher.frame_payload(result), now, captured_at)
 
     def _judge_late(self) -> None:
         """Turn what cannot be said in time any more into NO_RESULT, on disk first."""

@@ -58,8 +58,9 @@ def _store_and_forward(db: Database) -> None:
     # Autoincrement: a number that is used again would look like one that was sent already.
     db.execute(
         "create table outbox (id integer primary key autoincrement, topic text not null, "
-        "payload blob not null, created_at text not null)"
+        "payload blob not null, captured_at text not null, created_at text not null)"
     )
+    db.execute("create index outbox_captured_at on outbox (captured_at)")
 
 
 @migrations(name="003_alarms_and_commands")

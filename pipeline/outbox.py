@@ -2,8 +2,8 @@
 
 A message is written in the transaction of the result that it tells, sent live
 while its deadline lasts, and deleted when the broker has confirmed it. What
-was not confirmed goes to the history topics, in order and slowly, so that a
-broker that comes back is not flooded. Bounded by bytes and by age; whoever is
+was not confirmed goes to the history topics, in the order of the captures and
+slowly, so that a broker that comes back is not flooded. Bounded by bytes and by age; whoever is
 given up is counted, and its result is in the ledger all the same.
 """
 
@@ -19,6 +19,7 @@ from pipeline.results import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from sqlite_utils import Database
 
@@ -29,6 +30,10 @@ Topic = Literal["verdict", "part"]
 
 BURST = 20
 """Messages that a drain may send at once; as many as MQTT may have in flight."""
+DRAINING_LIMIT = 400
+"""Messages on their way to history that a broker may leave without an answer."""
+NEVER = "9999"
+"""After every time of day."""
 AGE_CHECK_NS = 60_000_000_000
 FIRST_PAUSE_NS, LONGEST_PAUSE_NS = 10_000_000_000, 60_000_000_000
 """After a refusal history pauses; each further refusal doubles the pause."""
@@ -68,12 +73,11 @@ class Outbox:
             "select count(*), coalesce(sum(length(payload)), 0) from outbox"
         ).fetchone()
         self._rows, self._bytes = int(rows), int(size)
-        self._live: set[int] = set()
-        """Sent, or waiting to be sent, on a live topic; their outcome is not known."""
+        self._live: dict[int, str] = {}
+        """Sent, or waiting to be sent, on a live topic, and captured when; outcome not known."""
         self._draining: set[int] = set()
         """Sent to history; their outcome is not known."""
         self._confirmed: list[int] = []
-        self._drained_to = 0
         self._allowance = Allowance(BURST, settings.drain_per_s, now_ns)
         self._next_age_check_ns = now_ns
         self._age_checked: Moment | None = None
@@ -86,9 +90,16 @@ class Outbox:
         """Messages that are neither confirmed nor on their way."""
         return self._rows - len(self._live) - len(self._draining) - len(self._confirmed)
 
-    def put(self, topic: Topic, payload: bytes, now: Moment) -> int:
-        """Keep a message; return its id."""
-        row = {"topic": topic, "payload": payload, "created_at": timestamp(now.utc)}
+    def put(
+        self, topic: Topic, payload: bytes, now: Moment, captured_at: datetime | None = None
+    ) -> int:
+        """Keep a message; return its id. History is in the order of ``captured_at``."""
+        row = {
+            "topic": topic,
+            "payload": payload,
+            "captured_at": timestamp(captured_at or now.utc),
+            "created_at": timestamp(now.utc),
+        }
         self._rows += 1
         self._bytes += len(payload)
         return insert_row(self._db, "outbox", row)
@@ -104,21 +115,19 @@ class Outbox:
 
     def sent_live(self, number: int) -> None:
         """Take note that a message is on its way to its live topic."""
-        self._live.add(number)
+        row = self._db.execute("select captured_at from outbox where id = ?", [number]).fetchone()
+        if row is not None:
+            self._live[number] = row[0]
 
     def sent_late(self, number: int) -> None:
         """Take note that a message is on its way to its history topic."""
         self._draining.add(number)
-        self._drained_to = number
 
     def outcome(self, number: int, *, confirmed: bool) -> None:
         """Take note of what became of a message."""
-        if number in self._draining:
-            if confirmed:
-                self.resume()
-            else:
-                self._drained_to = min(self._drained_to, number - 1)
-        self._live.discard(number)
+        if number in self._draining and confirmed:
+            self.resume()
+        self._live.pop(number, None)
         self._draining.discard(number)
         if confirmed:
             self._confirmed.append(number)
@@ -149,7 +158,7 @@ class Outbox:
         return [one for one in given_up if one.messages]
 
     def due(self, now_ns: int) -> list[Kept]:
-        """Return what may go to history now: the oldest, as many as the rate allows.
+        """Return what may go to history now: what was captured first, as much as the rate allows.
 
         After a refusal it is nothing until the pause has passed, and then one message at
         a time, until one is taken. Nothing is returned beyond a message whose live
@@ -158,17 +167,20 @@ class Outbox:
         allowed = self._allowed(now_ns)
         if self.waiting <= 0 or not allowed:
             return []
+        done = [*self._draining, *self._confirmed]
+        first_live = min(((at, number) for number, at in self._live.items()), default=(NEVER, 0))
         rows = self._db.execute(
-            "select id, topic, payload from outbox where id > ? and id < ? order by id limit ?",
-            [self._drained_to, min(self._live, default=2**63 - 1), allowed],
-        ).fetchall()
-        confirmed = set(self._confirmed)
-        kept = [Kept(*row) for row in rows if row[0] not in confirmed]
+            "select id, topic, payload from outbox "  # noqa: S608 - question marks only
+            f"where id not in ({','.join('?' * len(done))}) and (captured_at, id) < (?, ?) "
+            "order by captured_at, id limit ?",
+            [*done, *first_live, allowed],
+        )
+        kept = [Kept(*row) for row in rows.fetchall()]
         self._allowance.spend(now_ns, len(kept))
         return kept
 
     def _allowed(self, now_ns: int) -> int:
-        left = self._allowance.left(now_ns)
+        left = min(self._allowance.left(now_ns), DRAINING_LIMIT - len(self._draining))
         if not self._pause_ns:
             return left
         return 0 if self._draining or now_ns < self._pause_ends_ns else min(left, 1)
@@ -210,7 +222,8 @@ class Outbox:
         return self._give_up([row[0] for row in rows.fetchall()])
 
     def _give_up(self, numbers: list[int]) -> int:
-        self._live.difference_update(numbers)
+        for number in numbers:
+            self._live.pop(number, None)
         self._draining.difference_update(numbers)
         self._delete(numbers)
         return len(numbers)

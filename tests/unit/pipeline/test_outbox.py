@@ -60,6 +60,23 @@ def test_an_older_unknown_outcome_holds_the_newer_back(db: Database) -> None:
     assert [kept.id for kept in outbox.due(0)] == [first, second]
 
 
+def test_history_is_in_the_order_of_the_captures(db: Database) -> None:
+    """A frame that got its result after a later one still comes before it."""
+    outbox = Outbox(db, OutboxSettings(), 0)
+    later, earlier = (
+        outbox.put("verdict", b"x", moment(), moment().utc + timedelta(seconds=seconds))
+        for seconds in (2, 1)
+    )
+    outbox.sent_live(later)
+    (first,) = outbox.due(0)
+    outbox.sent_late(first.id)
+    outbox.outcome(later, confirmed=False)
+    outbox.outcome(first.id, confirmed=False)
+
+    assert first.id == earlier
+    assert [kept.id for kept in outbox.due(0)] == [earlier, later]
+
+
 def test_the_rate_is_kept(db: Database) -> None:
     """A burst at once, then so many a second."""
     outbox = Outbox(db, OutboxSettings(drain_per_s=100), 0)
