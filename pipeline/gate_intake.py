@@ -184,9 +184,10 @@ class Intake:
 
     def _open(self, work: Pass, announcement: Announcement) -> None:
         key = announcement.key
-        if announcement.captured_ns > work.moment.monotonic_ns:
+        now_ns = self._clock.monotonic_ns()
+        if announcement.captured_ns > now_ns:
             # Another host's clock, or nonsense: its deadline would never come.
-            announcement = announcement.model_copy(update={"captured_ns": work.moment.monotonic_ns})
+            announcement = announcement.model_copy(update={"captured_ns": now_ns})
         if self.gate.is_open(key) or self._ledger.has_frame(key) or self._recovery.was_filled(key):
             return
         self._ledger.open_frame(announcement)
