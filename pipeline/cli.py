@@ -166,7 +166,7 @@ def gate(
     supervised: SupervisedOption = False,
 ) -> None:
     """Run the gate alone."""
-    from pipeline.gate_loop import run_gate
+    from pipeline.gate_stage import run_gate
 
     run_gate(_load(config, "gate"), supervised=supervised)
 

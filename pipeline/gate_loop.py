@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from edge.clock import Clock, SystemClock
 from edge.contract import Topics
 from edge.sockets import HIGH_WATER_IMAGES, Context, PeerWatch, bind_router
-from edge.stopping import announce_ready, stage_stop_flag
 from edge.wakeup import Wakeup
 from pipeline.alarm import AlarmBook
 from pipeline.alarm_conditions import LineSight
@@ -34,7 +32,6 @@ from pipeline.gate_pass import Pass
 from pipeline.journal import Journal
 from pipeline.ledger import Ledger, LedgerBusyError, LedgerError
 from pipeline.line_keys import line_keys
-from pipeline.line_lock import ledger_lock
 from pipeline.line_memory import LineMemory
 from pipeline.outbox import Outbox
 from pipeline.parts import PartAssembler
@@ -46,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from edge.clock import Clock
     from edge.contract import State
     from pipeline.config import Config
 
@@ -350,25 +348,3 @@ def _free_bytes(*folders: Path) -> int | None:
         return min(shutil.disk_usage(folder).free for folder in folders)
     except OSError:
         return None
-
-
-def run_gate(config: Config, *, supervised: bool) -> None:
-    """Run the gate until it is told to stop.
-
-    Raises:
-        LineLockError: Another gate writes this ledger.
-        LedgerError: The ledger failed; it can be written again, and whoever
-            starts next closes what is open.
-    """
-    stop = stage_stop_flag(supervised=supervised)
-    with ledger_lock(config.ledger.path):
-        context: Context = zmq.Context()
-        loop = GateLoop(config, SystemClock(), context)
-        announce_ready(supervised=supervised)
-        last: State = "FAULT"
-        try:
-            loop.run(stop.is_set)
-            last = "STOPPED"
-        finally:
-            loop.close(last)
-            context.term()

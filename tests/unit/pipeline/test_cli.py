@@ -133,7 +133,7 @@ def test_schema_prints_and_writes(tmp_path: Path) -> None:
 
 def test_help_imports_no_torch() -> None:
     """The command line is there at once: torch is imported by the scorer only."""
-    code = "import sys, pipeline.cli, pipeline.gate_loop, pipeline.ingest_stage\n"
+    code = "import sys, pipeline.cli, pipeline.gate_stage, pipeline.ingest_stage\n"
     code += "assert 'torch' not in sys.modules, 'torch was imported'"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
