@@ -108,7 +108,7 @@ def reach(client: paho.Client, settings: BrokerSettings, limit_bytes: int) -> st
     """
     asked = None
     if settings.protocol == "5":
-        asked = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call] # paho's
+        asked = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho leaves it without annotations
         asked.MaximumPacketSize = limit_bytes
     try:
         client.connect(settings.host, settings.port, KEEPALIVE_S, properties=asked)

@@ -132,7 +132,7 @@ class GateLoop:
         poller = self._poller()
         try:
             while not stop() and not self._begin():
-                log.warning("the ledger is locked by another program; waiting for it")
+                continue  # each try waits for the lock
             while not stop():
                 poller.poll(self._wait_ms())
                 self.step()
@@ -159,9 +159,7 @@ class GateLoop:
                 self._conclude(work)
         except LedgerBusyError as error:
             # Nothing was taken from the sockets yet: the next pass tries again.
-            if not self._busy:
-                log.error("%s; waiting for it", error)
-            self._busy = True
+            self._note_busy(error)
             return
         self._busy = False
         self._tell(work)
@@ -220,10 +218,17 @@ class GateLoop:
                 self._recovery.settle_leftovers(work)
                 self._ledger.add_event(work.moment.utc, "gate_started", None, self._identity)
                 self._conclude(work)
-        except LedgerBusyError:
+        except LedgerBusyError as error:
+            self._note_busy(error)
             return False
         self._tell(work)
         return True
+
+    def _note_busy(self, error: LedgerBusyError) -> None:
+        """Log once that another program writes."""
+        if not self._busy:
+            log.error("%s; waiting for it", error)
+        self._busy = True
 
     def _restored_alarms(self, memory: LineMemory, now: Moment) -> AlarmBook:
         book = AlarmBook(self._config.alarm, memory.alarms())

@@ -36,11 +36,13 @@ SETTLE_NS = 1_000_000_000
 
 class _KeptFrame(NamedTuple):
     result: FrameResult
+    payload: bytes
     number: int
 
 
 class _KeptPart(NamedTuple):
     part: PartVerdict
+    payload: bytes
     number: int
 
 
@@ -87,8 +89,8 @@ class Journal:
         if not self._parts.single_view:
             waiting = self._parts.waiting()
             self._ledger.owe_part(r.key for r in work.results if r.key in waiting)
-        self._kept_parts = [_KeptPart(p, self._keep_part(p, work.moment)) for p in work.parts]
-        self._kept_frames = [_KeptFrame(r, self._keep_frame(r, work.moment)) for r in work.results]
+        self._kept_parts = [self._keep_part(part, work.moment) for part in work.parts]
+        self._kept_frames = [self._keep_frame(result, work.moment) for result in work.results]
         for transition in work.transitions:
             self._memory.keep_transition(transition)
         self._note_evidence(work)
@@ -100,10 +102,12 @@ class Journal:
     def tell(self, work: Pass) -> None:
         """Publish a pass that is committed."""
         self._judge_late()
-        for part, number in self._kept_parts:
-            self._publisher.part(part, number, self._outbox, self._moment().monotonic_ns)
-        for result, number in self._kept_frames:
-            self._publisher.frame(result, number, self._outbox, self._moment().monotonic_ns)
+        for part, payload, number in self._kept_parts:
+            now_ns = self._moment().monotonic_ns
+            self._publisher.part(part, payload, number, self._outbox, now_ns)
+        for result, payload, number in self._kept_frames:
+            now_ns = self._moment().monotonic_ns
+            self._publisher.frame(result, payload, number, self._outbox, now_ns)
             self.counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
         self._kept_frames, self._kept_parts = [], []
         for one in work.stored:
@@ -142,26 +146,30 @@ class Journal:
             detail = {"messages": given_up.messages, "limit": given_up.limit}
             self._ledger.add_event(now.utc, "outbox_given_up", None, detail)
 
-    def _keep_part(self, part: PartVerdict, now: Moment) -> int:
+    def _keep_part(self, part: PartVerdict, now: Moment) -> _KeptPart:
+        payload = self._publisher.part_payload(part)
         captured_at = part.first.announcement.captured_at
-        return self._outbox.put("part", self._publisher.part_payload(part), now, captured_at)
+        return _KeptPart(part, payload, self._outbox.put("part", payload, now, captured_at))
 
-    def _keep_frame(self, result: FrameResult, now: Moment) -> int:
+    def _keep_frame(self, result: FrameResult, now: Moment) -> _KeptFrame:
+        payload = self._publisher.frame_payload(result)
         captured_at = result.announcement.captured_at
-        return self._outbox.put("verdict", self._publisher.frame_payload(result), now, captured_at)
+        return _KeptFrame(result, payload, self._outbox.put("verdict", payload, now, captured_at))
 
     def _judge_late(self) -> None:
         """Turn what cannot be said in time any more into NO_RESULT, on disk first."""
         now = self._moment()
-        for index, (part, number) in enumerate(self._kept_parts):
+        for index, (part, _, number) in enumerate(self._kept_parts):
             late_part = part_too_late(part, self._deadline_ms, now)
             if late_part is not None:
-                self._kept_parts[index] = _KeptPart(late_part, number)
+                payload = self._publisher.part_payload(late_part)
+                self._kept_parts[index] = _KeptPart(late_part, payload, number)
                 self._late_parts.append(self._kept_parts[index])
-        for index, (result, number) in enumerate(self._kept_frames):
+        for index, (result, _, number) in enumerate(self._kept_frames):
             late = too_late(result, self._deadline_ms, now)
             if late is not None:
-                self._kept_frames[index] = _KeptFrame(late, number)
+                payload = self._publisher.frame_payload(late)
+                self._kept_frames[index] = _KeptFrame(late, payload, number)
                 self._late_frames.append(self._kept_frames[index])
         if self._uncorrected():
             # Where another program writes meanwhile, the next pass corrects it.
@@ -172,12 +180,12 @@ class Journal:
         return bool(self._late_frames or self._late_parts)
 
     def _correct(self) -> None:
-        for result, number in self._late_frames:
+        for result, payload, number in self._late_frames:
             self._ledger.revoke_pass(result)
-            self._outbox.replace(number, self._publisher.frame_payload(result))
-        for part, number in self._late_parts:
+            self._outbox.replace(number, payload)
+        for part, payload, number in self._late_parts:
             self._ledger.revoke_part_pass(part)
-            self._outbox.replace(number, self._publisher.part_payload(part))
+            self._outbox.replace(number, payload)
         self._late_frames, self._late_parts = [], []
 
     def _note_evidence(self, work: Pass) -> None:

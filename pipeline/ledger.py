@@ -191,13 +191,14 @@ class Ledger:
     def close_part(self, part: PartVerdict) -> None:
         """Write the one row of a part verdict; its frames are owed no other."""
         insert_row(self.db, "parts", part_row(part, self._identity))
-        for key in part.frames:
-            self._owe_part(key, owed=False)
+        if part.views > 1:  # a part of one view is closed with its frame and never owed
+            self.owe_part(part.frames, owed=False)
 
     def owe_part(self, keys: Iterable[FrameKey], *, owed: bool = True) -> None:
         """Note closed frames whose part waits for other views, or waits no more."""
+        statement = f"update verdicts set part_owed = :owed where {KEY} and part_owed != :owed"  # noqa: S608 - a constant
         for key in keys:
-            self._owe_part(key, owed=owed)
+            self.db.execute(statement, {"owed": int(owed)} | _key(key))
 
     def parts_short_of_views(self, limit: int) -> Iterator[tuple[str, set[str]]]:
         """Yield the parts among the last ``limit`` that lacked views, and which cameras came."""
@@ -260,10 +261,6 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self.db.close()
-
-    def _owe_part(self, key: FrameKey, *, owed: bool) -> None:
-        statement = f"update verdicts set part_owed = :owed where {KEY} and part_owed != :owed"  # noqa: S608 - a constant
-        self.db.execute(statement, {"owed": int(owed)} | _key(key))
 
     def _insert_heatmap(
         self, key: FrameKey, scores: PatchScores, affine: Affine, level: float | None

@@ -1,9 +1,9 @@
 """What the gate says on MQTT, in the terms of the public contract.
 
 Retained topics are said again after every connect, the status last, and what
-the broker refuses of them until it takes it. A result
-is sent live until its deadline and not a moment later; what the broker has not
-confirmed goes to the history topics, from the outbox.
+the broker refuses of them until it takes it. A result is sent live until its
+deadline and not a moment later; what the broker has not confirmed goes to the
+history topics, from the outbox.
 """
 
 from __future__ import annotations
@@ -62,11 +62,6 @@ class Publisher:
         self._session = BrokerSession(settings, will, on_connect=self._greet)
 
     @property
-    def unsent(self) -> int:
-        """Messages that no broker took, or that were lost with a connection unconfirmed."""
-        return self._session.unsent
-
-    @property
     def connected(self) -> bool:
         """Tell whether the broker is there at the moment."""
         return self._session.connected
@@ -113,20 +108,24 @@ class Publisher:
             self._say_owed()
         self._session.publish(self._topics.under("heartbeat"), str(self._beat).encode(), qos=0)
 
-    def frame(self, result: FrameResult, number: int, outbox: Outbox, now_ns: int) -> None:
-        """Publish a frame result, kept as ``number``, while its deadline lasts."""
+    def frame(
+        self, result: FrameResult, payload: bytes, number: int, outbox: Outbox, now_ns: int
+    ) -> None:
+        """Publish a frame result's payload, kept as ``number``, while its deadline lasts."""
         until_ns = self._until_ns(result, result.verdict)
         if now_ns < until_ns:
-            self._live("verdict", self.frame_payload(result), until_ns, number, outbox)
+            self._live("verdict", payload, until_ns, number, outbox)
 
-    def part(self, part: PartVerdict, number: int, outbox: Outbox, now_ns: int) -> None:
-        """Publish a part verdict: first what the gate is wired to, then the details."""
+    def part(
+        self, part: PartVerdict, payload: bytes, number: int, outbox: Outbox, now_ns: int
+    ) -> None:
+        """Publish a part verdict: first what the gate is wired to, then its payload."""
         until_ns = self._until_ns(part.first, part.verdict)
         if now_ns >= until_ns:
             return
         line = plc_line(self._identity.gate_boot, part.part_seq, part.part_id, part.verdict)
         self._session.publish(self._topics.under("plc"), line, qos=1, until_ns=until_ns)
-        self._live("part", self.part_payload(part), until_ns, number, outbox)
+        self._live("part", payload, until_ns, number, outbox)
 
     def history(self, kept: Kept, outbox: Outbox) -> bool:
         """Publish a message that could not be said live; False where the broker takes no more."""

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from brokers import Line
 from chaos import DEADLINE_MS, ChaosLine, Ears, chaos_config, chaos_line, write_belt
-from proxy import Proxy
 
 from pipeline.results import moment_of
 
@@ -48,7 +48,7 @@ def test_outage_with_a_killed_gate(
 ) -> None:
     """Each result comes on `verdict` in time or on `history` in order, whatever was killed."""
     outage_s = request.config.getoption("--outage-s") or 6.0
-    network = Proxy(fragile_mosquitto.port)
+    network = Line(fragile_mosquitto.port)
     write_belt(tmp_path)
     camera = [{"id": "c1", "kind": "folder", "path": "belt", "loop": True, "interval_ms": 100}]
     config = chaos_config(tmp_path, network.port, None, camera=camera)
@@ -58,6 +58,7 @@ def test_outage_with_a_killed_gate(
         began_ns = time.monotonic_ns()
         wait_s(line, outage_s / 2)
         cut_ns = time.monotonic_ns()
+        network.takes_clients = False
         network.cut()
         wait_s(line, outage_s / 2)
         pid = line.pid_of("gate")
@@ -69,7 +70,7 @@ def test_outage_with_a_killed_gate(
         wait_s(line, outage_s / 2)
         kept = [row["id"] for row in line.rows("outbox")]
         mended_ns = time.monotonic_ns()
-        network.mend()
+        network.takes_clients = True
         line.until(lambda: line.is_right(ears), "READY after the outage")
         line.until(
             lambda: not {row["id"] for row in line.rows("outbox")} & set(kept), "a drained outbox"
@@ -77,7 +78,7 @@ def test_outage_with_a_killed_gate(
         line.stop()
         rows = line.rows()
         assert line.audit()["balanced"]
-    network.cut()
+    network.close()
     ears.close()
 
     live = {(m["boot"], m["seq"]): m["verdict"] for m in ears.of("verdict")}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge.embedded_broker import HOST, serve
+from edge.endpoints import free_port
 from edge.mqtt import BrokerSession, BrokerSettings
 
 if TYPE_CHECKING:
@@ -24,13 +25,6 @@ if TYPE_CHECKING:
 
 LIMIT_S = 15.0
 RETRY_S = 0.02
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 class EmbeddedBroker:
@@ -209,7 +203,7 @@ class Line:
 
     def __init__(self, broker_port: int) -> None:
         """Lay the line; clients connect to ``port``."""
-        self.answers_pass = True
+        self.answers_pass = self.takes_clients = True
         self._broker_port = broker_port
         self._socket = socket.create_server((HOST, 0))
         self.port: int = self._socket.getsockname()[1]
@@ -218,7 +212,7 @@ class Line:
         self._threads[0].start()
 
     def cut(self) -> None:
-        """End all connections; new ones are let through."""
+        """End all connections; new ones are let through, as long as it takes clients."""
         for client in self._clients:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
@@ -246,7 +240,7 @@ class Line:
             contextlib.suppress(OSError),
             socket.create_connection((HOST, self._broker_port)) as broker,
         ):
-            while True:
+            while self.takes_clients:
                 for source in select.select([client, broker], [], [])[0]:
                     data = source.recv(65_536)
                     if not data:

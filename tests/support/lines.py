@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from edge.endpoints import free_port
 from edge.mqtt import BrokerError, BrokerSession, BrokerSettings
 from pipeline.config_file import load_config
 from pipeline.ledger import LedgerError, open_for_reading
@@ -30,13 +30,6 @@ if TYPE_CHECKING:
 
 LIMIT_S = 90.0
 """A scorer needs seconds to import torch, more on a busy machine."""
-
-
-def free_port() -> int:
-    """Return a TCP port that nobody uses at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_config(folder: Path, weights: Path | None, **sections: Any) -> Path:

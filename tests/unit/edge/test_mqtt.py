@@ -9,13 +9,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from brokers import LIMIT_S, EmbeddedBroker, Inbox, free_port, open_sessions, wait_until
+from brokers import LIMIT_S, EmbeddedBroker, Inbox, free_port, wait_until
 
 from edge.embedded_broker import HOST, EmbeddedBrokerError, serve
 from edge.mqtt import BrokerError, BrokerSession, BrokerSettings, Will
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from edge.mqtt import Protocol
 
@@ -32,21 +32,6 @@ while session.unconfirmed:
 print("connected", flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture
-def open_session() -> Iterator[Callable[..., BrokerSession]]:
-    """Connect a session to a port of this machine; it is closed after the test."""
-    with open_sessions() as connect:
-        yield connect
-
-
-@pytest.fixture(params=["3.1.1 embedded", "3.1.1 mosquitto", "5 mosquitto"])
-def broker(request: pytest.FixtureRequest) -> tuple[int, Protocol]:
-    """Port and protocol of each broker that the box is used with."""
-    protocol, program = request.param.split()
-    name = "embedded_broker_port" if program == "embedded" else "mosquitto_port"
-    return request.getfixturevalue(name), protocol
 
 
 def test_messages_arrive_and_are_confirmed(

@@ -8,14 +8,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from brokers import FragileMosquitto, Inbox, acl_lines, open_sessions, wait_until
+from brokers import FragileMosquitto, Inbox, acl_lines, wait_until
 
 from edge import mqtt
 from edge.mqtt import BrokerSession, Incoming, Outcome, Protocol
 from edge.mqtt_queue import IN_FLIGHT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 BURST = 60
@@ -28,44 +28,24 @@ def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "FIRST_RETRY_S", 0.05)
 
 
-@pytest.fixture
-def open_session() -> Iterator[Callable[..., BrokerSession]]:
-    """Connect a session to a port of this machine; it is closed after the test."""
-    with open_sessions() as connect:
-        yield connect
-
-
-@pytest.fixture
-def fragile(mosquitto: str, tmp_path: Path) -> Iterator[FragileMosquitto]:
-    """A mosquitto to pause and to kill."""
-    with FragileMosquitto(mosquitto, tmp_path) as broker:
-        yield broker
-
-
-@pytest.fixture(params=["3.1.1 embedded", "3.1.1 mosquitto", "5 mosquitto"])
-def broker(request: pytest.FixtureRequest) -> tuple[int, Protocol]:
-    """Port and protocol of each broker that the box is used with."""
-    protocol, program = request.param.split()
-    name = "embedded_broker_port" if program == "embedded" else "mosquitto_port"
-    return request.getfixturevalue(name), protocol
-
-
 @PROTOCOLS
 def test_a_paused_broker_gets_nothing_late(
-    fragile: FragileMosquitto, protocol: Protocol, open_session: Callable[..., BrokerSession]
+    fragile_mosquitto: FragileMosquitto,
+    protocol: Protocol,
+    open_session: Callable[..., BrokerSession],
 ) -> None:
     """After a pause only what was on the way in time arrives, and what is still in time."""
     now_ns = [0]
-    inbox = Inbox(open_session(fragile.port, protocol))
+    inbox = Inbox(open_session(fragile_mosquitto.port, protocol))
     inbox.subscribe("line/#")
-    sender = open_session(fragile.port, protocol, clock_ns=lambda: now_ns[0])
+    sender = open_session(fragile_mosquitto.port, protocol, clock_ns=lambda: now_ns[0])
 
-    fragile.pause()
+    fragile_mosquitto.pause()
     for number in range(BURST):
         until_ns = 100 if number % 3 else None
         sender.publish("line/plc", b"%d" % number, qos=1, until_ns=until_ns, receipt=number)
     now_ns[0] = 101
-    fragile.resume()
+    fragile_mosquitto.resume()
     inbox.wait_for("line/plc", b"%d" % (BURST - 3))
     wait_until(lambda: sender.unconfirmed == 0)
     outcomes = sender.outcomes()
@@ -123,10 +103,12 @@ def wait_for_confirmations(session: BrokerSession, count: int) -> None:
 
 @PROTOCOLS
 def test_receipts_end_once_over_kills(
-    fragile: FragileMosquitto, protocol: Protocol, open_session: Callable[..., BrokerSession]
+    fragile_mosquitto: FragileMosquitto,
+    protocol: Protocol,
+    open_session: Callable[..., BrokerSession],
 ) -> None:
     """Threads publish while the broker dies again and again: each accepted receipt ends once."""
-    session = open_session(fragile.port, protocol)
+    session = open_session(fragile_mosquitto.port, protocol)
     stop = threading.Event()
     accepted: list[list[int]] = [[], []]
 
@@ -145,9 +127,9 @@ def test_receipts_end_once_over_kills(
         talker.start()
     for _ in range(4):
         wait_for_confirmations(session, 100)
-        fragile.kill()
+        fragile_mosquitto.kill()
         wait_until(lambda: not session.connected)
-        fragile.start_again()
+        fragile_mosquitto.start_again()
     stop.set()
     for talker in talkers:
         talker.join()
@@ -186,12 +168,14 @@ def test_a_refused_message_is_not_confirmed(
 
 @PROTOCOLS
 def test_what_waits_at_close_is_unsent(
-    fragile: FragileMosquitto, protocol: Protocol, open_session: Callable[..., BrokerSession]
+    fragile_mosquitto: FragileMosquitto,
+    protocol: Protocol,
+    open_session: Callable[..., BrokerSession],
 ) -> None:
     """A session that is closed owes nothing more: each receipt has its outcome."""
-    session = open_session(fragile.port, protocol)
+    session = open_session(fragile_mosquitto.port, protocol)
 
-    fragile.pause()
+    fragile_mosquitto.pause()
     for number in range(BURST):
         session.publish("line/x", b"", qos=1, receipt=number)
     session.close()

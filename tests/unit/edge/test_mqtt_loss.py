@@ -8,7 +8,7 @@ import threading
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from brokers import FragileMosquitto, Inbox, Line, free_port, open_sessions, wait_until
+from brokers import FragileMosquitto, Inbox, Line, free_port, wait_until
 
 from edge import mqtt, mqtt_client, mqtt_queue, mqtt_retry
 from edge.embedded_broker import HOST
@@ -28,28 +28,6 @@ ACCEPTED = b"\x20\x02\x00\x00"
 @pytest.fixture(autouse=True)
 def _quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mqtt, "FIRST_RETRY_S", 0.05)
-
-
-@pytest.fixture
-def open_session() -> Iterator[Callable[..., BrokerSession]]:
-    """Connect a session to a port of this machine; it is closed after the test."""
-    with open_sessions() as connect:
-        yield connect
-
-
-@pytest.fixture
-def fragile(mosquitto: str, tmp_path: Path) -> Iterator[FragileMosquitto]:
-    """A mosquitto to pause and to kill."""
-    with FragileMosquitto(mosquitto, tmp_path) as broker:
-        yield broker
-
-
-@pytest.fixture(params=["3.1.1 embedded", "3.1.1 mosquitto", "5 mosquitto"])
-def broker(request: pytest.FixtureRequest) -> tuple[int, Protocol]:
-    """Port and protocol of each broker that the box is used with."""
-    protocol, program = request.param.split()
-    name = "embedded_broker_port" if program == "embedded" else "mosquitto_port"
-    return request.getfixturevalue(name), protocol
 
 
 @pytest.fixture
@@ -97,24 +75,26 @@ def test_lost_line_repeats_nothing(
 
 @pytest.mark.parametrize("protocol", get_args(Protocol))
 def test_killed_broker_gets_nothing_from_before(
-    fragile: FragileMosquitto, protocol: Protocol, open_session: Callable[..., BrokerSession]
+    fragile_mosquitto: FragileMosquitto,
+    protocol: Protocol,
+    open_session: Callable[..., BrokerSession],
 ) -> None:
     """A broker that dies before it confirms gets the state again, and no verdict from before."""
-    sender = open_session(fragile.port, protocol, on_connect=greet)
-    inbox = Inbox(listener := open_session(fragile.port, protocol))
+    sender = open_session(fragile_mosquitto.port, protocol, on_connect=greet)
+    inbox = Inbox(listener := open_session(fragile_mosquitto.port, protocol))
     inbox.subscribe("line/#")
     inbox.wait_for("line/status", b"READY")
     wait_until(lambda: sender.unconfirmed == 0)
 
-    fragile.pause()
+    fragile_mosquitto.pause()
     for number in range(BURST):
         sender.publish("line/verdict", b"old %d" % number, qos=1)
-    fragile.kill()
+    fragile_mosquitto.kill()
     wait_until(lambda: not sender.connected and not listener.connected)
     after = (sender.unconfirmed, sender.unsent)
-    fragile.start_again()
+    fragile_mosquitto.start_again()
     wait_until(lambda: listener.connected)
-    newcomer = Inbox(late := open_session(fragile.port, protocol))
+    newcomer = Inbox(late := open_session(fragile_mosquitto.port, protocol))
     late.subscribe("line/#")
     newcomer.wait_for("line/status", b"READY")
     wait_until(lambda: sender.publish("line/verdict", b"live", qos=1))
@@ -154,16 +134,16 @@ def test_undelivered_bytes_die_with_the_connection(monkeypatch: pytest.MonkeyPat
 
 
 def test_lost_qos_0_is_not_owed(
-    fragile: FragileMosquitto, open_session: Callable[..., BrokerSession]
+    fragile_mosquitto: FragileMosquitto, open_session: Callable[..., BrokerSession]
 ) -> None:
     """QoS 0 messages that had not left when the connection ended are unsent, not unconfirmed."""
-    sender = open_session(fragile.port)
+    sender = open_session(fragile_mosquitto.port)
 
-    fragile.pause()
+    fragile_mosquitto.pause()
     for _ in range(BURST):
         sender.publish("line/heatmap", bytes(1_000_000), qos=0)
     waiting = sender.unconfirmed
-    fragile.kill()
+    fragile_mosquitto.kill()
     wait_until(lambda: not sender.connected)
 
     assert waiting > 0
@@ -172,18 +152,18 @@ def test_lost_qos_0_is_not_owed(
 
 
 def test_queue_is_limited(
-    fragile: FragileMosquitto,
+    fragile_mosquitto: FragileMosquitto,
     open_session: Callable[..., BrokerSession],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Beyond the limit of unconfirmed messages one more is refused and counted."""
     monkeypatch.setattr(mqtt_queue, "QUEUE_LIMIT", 5)
-    sender = open_session(fragile.port)
+    sender = open_session(fragile_mosquitto.port)
 
-    fragile.pause()
+    fragile_mosquitto.pause()
     taken = [sender.publish("line/verdict", b"", qos=1) for _ in range(8)]
     counted = (sender.unconfirmed, sender.unsent)
-    fragile.resume()
+    fragile_mosquitto.resume()
     wait_until(lambda: sender.unconfirmed == 0)
 
     assert taken == [True] * 5 + [False] * 3
@@ -258,17 +238,17 @@ def test_an_error_in_a_callback_is_survived(
 
 
 @pytest.mark.parametrize("state", ["silent", "absent", "deaf", "connected"])
-def test_close_ends_in_every_state(fragile: FragileMosquitto, state: str) -> None:
+def test_close_ends_in_every_state(fragile_mosquitto: FragileMosquitto, state: str) -> None:
     """A session can be closed while it connects, waits, is connected, or writes to a deaf peer."""
     with socket.create_server((HOST, 0)) as silent:
         ports = {"silent": silent.getsockname()[1], "absent": free_port()}
-        port = ports.get(state, fragile.port)
+        port = ports.get(state, fragile_mosquitto.port)
         session = BrokerSession(BrokerSettings(HOST, port, "3.1.1", f"leaving-{state}"))
         session.start()
         if state in ("connected", "deaf"):
             wait_until(lambda: session.connected)
         if state == "deaf":
-            fragile.pause()
+            fragile_mosquitto.pause()
             for _ in range(BURST):
                 session.publish("line/heatmap", bytes(1_000_000), qos=0)
 

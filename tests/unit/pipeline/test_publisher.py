@@ -66,7 +66,7 @@ def test_a_gate_need_not_wait_for_its_broker(embedded_broker: EmbeddedBroker) ->
 
     publisher.start(ignore)
     publisher.state("READY")
-    refused = publisher.unsent
+    refused = publisher._session.unsent
     embedded_broker.start()
     with open_sessions() as connect:
         inbox = Inbox(listener := connect(embedded_broker.port))
@@ -75,7 +75,7 @@ def test_a_gate_need_not_wait_for_its_broker(embedded_broker: EmbeddedBroker) ->
         publisher.close(LIMIT_S)
         wait_until(lambda: "STOPPED" in states(inbox))
 
-    assert (publisher.unsent, refused) == (1, 1)
+    assert (publisher._session.unsent, refused) == (1, 1)
     assert states(inbox) == ["READY", "STOPPED"]
 
 
@@ -128,7 +128,7 @@ def test_the_last_word_is_stopped(embedded_broker_port: int) -> None:
         listener.subscribe("#")
         wait_until(lambda: bool(states(inbox)))
 
-    assert publisher.unsent == 0
+    assert publisher._session.unsent == 0
     assert states(inbox) == ["STOPPED"]
 
 
