@@ -110,6 +110,8 @@ class Frame:
     pixels: Pixels
     pixel_format: PixelFormat
     bit_depth: int
+    offset_px: tuple[int, int] = (0, 0)
+    """Sensor column and row of ``pixels[0, 0]``; not the origin where only a part is read."""
 
     @property
     def key(self) -> FrameKey:

@@ -57,12 +57,16 @@ class _Message(BaseModel):
     v: Literal[1] = 1
 
 
+_Offset = Annotated[int, Field(ge=0, le=MAX_SIDE_PX)]
+
+
 class _FrameHeader(_Message):
     announcement: Announcement
     pixel_format: PixelFormat
     bit_depth: int = Field(ge=1, le=MAX_BITS)
     height: int = Field(ge=1, le=MAX_SIDE_PX)
     width: int = Field(ge=1, le=MAX_SIDE_PX)
+    offset_px: tuple[_Offset, _Offset] = (0, 0)
 
 
 class Announced(_Message):
@@ -253,6 +257,7 @@ def encode_frame(frame: Frame) -> tuple[bytes, memoryview]:
         bit_depth=frame.bit_depth,
         height=height,
         width=width,
+        offset_px=frame.offset_px,
     )
     pixels = np.ascontiguousarray(frame.pixels)
     return header.model_dump_json().encode(), pixels.data.cast("B")
@@ -273,7 +278,9 @@ def decode_frame(parts: Sequence[bytes | memoryview]) -> Frame:
         msg = f"not a frame message: {_first_line(error)}"
         raise WireError(msg) from error
     pixels.flags.writeable = False
-    return Frame(header.announcement, pixels, header.pixel_format, header.bit_depth)
+    return Frame(
+        header.announcement, pixels, header.pixel_format, header.bit_depth, header.offset_px
+    )
 
 
 def pixel_shape_fault(pixels: Pixels, pixel_format: PixelFormat, bit_depth: int) -> str:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from edge.errors import LineError
-from edge.frame import PixelFormat, Pixels
+from edge.frame import CameraState, PixelFormat, Pixels
+
+if TYPE_CHECKING:
+    from edge.wakeup import Wakeup
+
+CaptureLoss = Literal["corrupt", "dropped"]
+"""Why a capture has no pixels: they cannot be used, or there was no room for them."""
 
 
 class SourceError(LineError):
     """A source cannot be opened or has become unusable; the message names it."""
+
+
+class CameraMissingError(SourceError):
+    """There is no such camera; the message says which there are."""
+
+
+class CameraBusyError(SourceError):
+    """Another program holds the camera."""
+
+
+class CameraSetupError(SourceError):
+    """The camera refuses a setting; the message names it, the value and what is offered."""
+
+
+class PixelFormatError(CameraSetupError):
+    """The camera does not offer the pixel format; the message says which it offers."""
 
 
 class EndOfSourceError(Exception):
@@ -32,10 +55,39 @@ class Capture:
     part_id: str | None = None
     origin: str = ""
     fault: str = ""
+    loss: CaptureLoss = "corrupt"
+    """What ``fault`` counts as."""
+    offset_px: tuple[int, int] = (0, 0)
+    """Sensor column and row of the first pixel, where the camera itself crops."""
+    arrived_ns: int | None = None
+    """When the picture was complete in this host, monotonic; None means now."""
+    camera_ns: int | None = None
+    """The camera's own clock at the exposure, from any origin; None where it has none."""
+    counter: int | None = None
+    """The camera's own number of the picture, one more for each trigger."""
+    opening: int = 0
+    """Which opening of the device it came from: counter and clock begin anew with each."""
 
 
-class Source(Protocol):
-    """A camera, or something that stands for one."""
+@dataclass(frozen=True, slots=True)
+class CameraEvent:
+    """Something that happened to a camera, for the ledger."""
+
+    kind: str
+    detail: dict[str, str | int | float] = field(default_factory=dict)
+
+
+class Source:
+    """A camera, or something that stands for one; used by one thread.
+
+    The defaults are those of a recording: it is always there, has nothing to
+    tell, and delivers the next picture whenever it is asked.
+    """
+
+    counts_triggers = False
+    """Whether a gap in ``Capture.counter`` is a trigger without a picture."""
+    wakeup: Wakeup | None = None
+    """Set when a capture waits, for a poller; None where ``read`` never has to wait."""
 
     def read(self) -> Capture | None:
         """Return the next capture, or None when there is none at the moment.
@@ -44,10 +96,29 @@ class Source(Protocol):
 
         Raises:
             EndOfSourceError: The source is finite and finished.
-            SourceError: The source is lost.
+            SourceError: The source is lost for good.
         """
-        ...
+        raise NotImplementedError
+
+    def trigger(self) -> None:
+        """Ask for one picture now; only with software triggers."""
+
+    def reopen(self, reason: str) -> None:
+        """Distrust the camera: let it go and open it anew, where that can be done."""
+
+    @property
+    def state(self) -> CameraState:
+        """How the camera is."""
+        return "ONLINE"
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What was counted since the start, by name: openings, failed buffers..."""
+        return Counter()
+
+    def take_events(self) -> list[CameraEvent]:
+        """Return what happened since the last call."""
+        return []
 
     def close(self) -> None:
         """Let go of files and devices; more calls do nothing."""
-        ...
