@@ -60,7 +60,8 @@ def open_source(camera: Camera, clock: Clock, keys: LineKeys | None = None) -> S
             )
         case PushedCamera():
             device = make_device(camera, clock, keys)
-            return LiveSource(device, LiveSettings("hardware", idle_s=camera.idle_s), clock)
+            settings = LiveSettings("hardware", idle_s=camera.idle_s, comes_back=True)
+            return LiveSource(device, settings, clock)
     settings = LiveSettings(
         camera.trigger,
         frame_timeout_s=camera.frame_timeout_s,
