@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from edge.contract import NAME_WORDS
 from edge.errors import LineError
-from pipeline.config import Config
+from pipeline.config import CONFIG_VERSION, Config
 from pipeline.config_alarm import Alarm
-from pipeline.config_camera import Camera, FolderCamera
+from pipeline.config_camera import Camera, FolderCamera, VideoCamera
 from pipeline.config_settings import ENDPOINT, Settings
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         msg = f"{path}: not TOML: {error}"
         raise ConfigError(msg) from error
+    _check_version(path, tree)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -63,10 +64,21 @@ def load_config(path: Path) -> Config:
     return _absolute(config, path.resolve().parent)
 
 
+def _check_version(path: Path, tree: dict[str, Any]) -> None:
+    """Refuse a newer format as a whole: its keys would only look misspelt."""
+    version = tree.get("version")
+    if isinstance(version, int) and version > CONFIG_VERSION:
+        msg = (
+            f"{path}: version = {version}: this program understands up to {CONFIG_VERSION}; "
+            "upgrade musc-edge"
+        )
+        raise ConfigError(msg)
+
+
 def _absolute(config: Config, folder: Path) -> Config:
     cameras = [
         camera.model_copy(update={"path": folder / camera.path})
-        if isinstance(camera, FolderCamera)
+        if isinstance(camera, FolderCamera | VideoCamera)
         else camera
         for camera in config.camera
     ]

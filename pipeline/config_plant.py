@@ -39,6 +39,8 @@ class PartSettings(Settings):
     """Cameras that see each part; empty means all of them."""
     deadline_ms: int = Field(default=500, ge=10, le=600_000)
     """Time from capture to verdict; NO_RESULT is published when it is over."""
+    rate_per_minute: float | None = Field(default=None, gt=0, le=60_000)
+    """How many parts pass in a minute at most; `doctor` holds the cameras to it."""
 
 
 class TransportSettings(Settings):

@@ -57,8 +57,10 @@ def config_table() -> str:
             for kind in get_args(get_args(UNIONS[name])[0]):
                 label = kind.model_fields["kind"].annotation.__args__[0]
                 lines += _rows(f"{name} ({label})", kind, skip={"kind"})
-        else:
+        elif hasattr(field.annotation, "model_fields"):
             lines += _rows(name, field.annotation, skip=set())
+        else:
+            lines.append(_row(name, field))
     return "\n".join(lines) + "\n"
 
 
@@ -81,14 +83,17 @@ def backbones() -> str:
 
 
 def _rows(section: str, model: Any, skip: set[str]) -> list[str]:
-    rows = []
-    for key, field in model.model_fields.items():
-        if key in skip:
-            continue
-        default = field.get_default(call_default_factory=True)
-        shown = "required" if field.is_required() else f"`{_toml(default)}`"
-        rows.append(f"| `{section}.{key}` | {shown} | {field.description} |")
-    return rows
+    return [
+        _row(f"{section}.{key}", field)
+        for key, field in model.model_fields.items()
+        if key not in skip
+    ]
+
+
+def _row(key: str, field: Any) -> str:
+    default = field.get_default(call_default_factory=True)
+    shown = "required" if field.is_required() else f"`{_toml(default)}`"
+    return f"| `{key}` | {shown} | {field.description} |"
 
 
 def _toml(value: object) -> str:
