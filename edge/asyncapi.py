@@ -16,6 +16,7 @@ from edge.commands import COMMAND_LIMIT_BYTES, COMMANDS, CommandResult
 from edge.contract import (
     MESSAGE_LIMIT_BYTES,
     AlarmState,
+    CameraCounts,
     CameraState,
     HistoryMessage,
     PartHistoryMessage,
@@ -53,6 +54,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "verdict": VerdictMessage,
     "part": PartMessage,
     "status": StatusMessage,
+    "camera-counts": CameraCounts,
     "history": HistoryMessage,
     "history-part": PartHistoryMessage,
     **{f"cmd-{verb}": model for verb, model in COMMANDS.items()},
@@ -96,6 +98,8 @@ def _sent_topics() -> list[_Topic]:
                " OFFLINE.", content_type=text),
         _Topic("camera-status", "camera/{camera}/status", 1, "State of one camera: a dead camera"
                " is not a belt without parts.", retain=True, content_type=text),
+        _Topic("camera-counts", "camera/{camera}/counts", 1, "What one camera has delivered, lost"
+               " and missed since its process began.", retain=True),
         _Topic("plc", "plc", 1, "What a reject gate is wired to: boot;part_seq;part;code. Code 1"
                " is pass, 2 fail, 0 no result; reject unless 1 for this part is there in time,"
                " and use each part_seq once.", content_type=text),

@@ -59,8 +59,8 @@ WHY_MEANINGS: dict[Why, str] = {
     "dropped": "The scorer was behind, or away, and the frame had to make room.",
     "camera_lost": "The camera went away; nobody can say what it saw.",
     "corrupt": "The image cannot be read, or is not what the camera declared.",
-    "stale": "Reserved for a camera that repeats the same image.",
-    "missed_trigger": "The part was told, and no image of it came.",
+    "stale": "The camera repeats the same image, bit by bit.",
+    "missed_trigger": "The part was told, or its trigger counted, and no image of it came.",
     "missing_view": "Not every view of the part came.",
     "overload": "Out of memory, or beyond what the scorer can do.",
     "scorer_down": "The scorer was not there.",
@@ -248,6 +248,33 @@ class StatusMessage(_Payload):
     """Eight hex digits over recipe, part, window, musc and judge settings; not over others."""
 
 
+class CameraCounts(_Payload):
+    """Topic ``camera/{id}/counts``, retained: what a camera has done since its process began."""
+
+    openings: int = Field(default=0, ge=0)
+    """How often it was opened."""
+    losses: int = Field(default=0, ge=0)
+    """How often it went, or was not there."""
+    pictures: int = Field(default=0, ge=0)
+    """What it delivered, failed pictures included."""
+    failed: int = Field(default=0, ge=0)
+    """Pictures whose buffer failed or was not whole."""
+    skipped: int = Field(default=0, ge=0)
+    """Pictures of a free-running camera that nobody asked for."""
+    frames: int = Field(default=0, ge=0)
+    """Numbered triggers; each has one result."""
+    corrupt: int = Field(default=0, ge=0)
+    """Frames among them whose picture cannot be used."""
+    dropped: int = Field(default=0, ge=0)
+    """Frames that had to make room."""
+    stale: int = Field(default=0, ge=0)
+    """Frames that repeat the one before."""
+    missed_trigger: int = Field(default=0, ge=0)
+    """Triggers, or told parts, without a picture."""
+    camera_lost: int = Field(default=0, ge=0)
+    """Told parts while the camera was not there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """The topic tree of one station: ``{prefix}/v1/{site}/{area}/{line}/{station}``."""
@@ -274,6 +301,10 @@ class Topics:
     def camera(self, camera: str) -> str:
         """Return the topic of one camera's state."""
         return self.under(f"camera/{camera}/status")
+
+    def camera_counts(self, camera: str) -> str:
+        """Return the topic of one camera's counts."""
+        return self.under(f"camera/{camera}/counts")
 
     def alarm(self, name: str) -> str:
         """Return the topic of one alarm's state."""

@@ -4,40 +4,37 @@ Each trigger gets its number from a counter on disk before anything else
 happens; the gate is told, and told again until it acknowledges; the pixels
 wait here, and only here, until the scorer grants credit. What waits too long
 is decided by a named policy, and every drop is announced with its reason, as
-is every part that was told and never seen.
+is every part that was told and never seen, every trigger without a picture,
+and every picture that must not be judged.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import zmq
 
-from edge.frame import ORIGIN_LIMIT, Announcement, CameraState, Frame
+from edge.announcer import Announcer
+from edge.camera import Camera, CameraChecks
+from edge.frame import CameraState, Frame
 from edge.frame_queue import FrameQueue
 from edge.notices import NoticeOutbox, receive_notes
 from edge.part_ids import PartIds, PartPolicy, ToldPart
 from edge.sockets import HIGH_WATER_IMAGES, Context, Socket, bind_router, connect_dealer, try_send
-from edge.sources import Capture, EndOfSourceError, Source
+from edge.sources import EndOfSourceError, Source
 from edge.wire import (
-    DETAIL_LIMIT,
     Acknowledged,
-    Announced,
     Begins,
     CameraHere,
     CameraLeft,
-    Lost,
-    LostWhy,
     PartAt,
     encode_note,
-    pixel_shape_fault,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from edge.clock import Clock
     from edge.counter import DurableCounter
@@ -73,6 +70,9 @@ class IngestSettings:
     """Where programs tell parts, with policy ``message``; empty: only the gate does."""
     part_wait_ms: int = 500
     """A told part whose picture takes longer is missed."""
+    told_is_trigger: bool = False
+    """Whether a picture is taken when its part is told, and only then."""
+    checks: CameraChecks = field(default_factory=CameraChecks)
     keys: LineKeys | None = None
     """For tcp endpoints that leave the host."""
 
@@ -95,13 +95,18 @@ class Ingest:
             EndpointError: An endpoint cannot be connected to or bound.
         """
         self._settings = settings
-        self._source = source
+        self._camera = Camera(source, settings.checks, clock)
         self._counter = counter
         self._boot = boot
         self._clock = clock
-        self.state: CameraState = "ONLINE"
-        """What the gate is told of the camera, with the next greeting."""
-        self._part_ids = PartIds(settings.camera, settings.part_policy, settings.part_wait_ms)
+        self._said: CameraState | None = None
+        """What the gate was told of the camera last."""
+        self._part_ids = PartIds(
+            settings.camera,
+            settings.part_policy,
+            settings.part_wait_ms,
+            after_telling=settings.told_is_trigger,
+        )
         self._parts: Socket | None = None
         if self._part_ids.listens and settings.part_endpoint:
             self._parts = bind_router(context, settings.part_endpoint, keys=settings.keys)
@@ -112,6 +117,7 @@ class Ingest:
         )
         self._queue = FrameQueue(self._scorer, settings.camera, boot, settings.queue_frames)
         self._notices = NoticeOutbox(self._gate)
+        self._announcer = Announcer(camera, boot, self._part_ids, counter, self._notices, clock)
         begins = Begins(camera=settings.camera, boot=boot, seq=counter.value)
         self._notices.put(begins, clock.monotonic_ns())
         self._finished_ns: int | None = None
@@ -123,6 +129,8 @@ class Ingest:
         poller = zmq.Poller()
         for socket in self._sockets():
             poller.register(socket, zmq.POLLIN)
+        if self._camera.wakeup is not None:
+            poller.register(self._camera.wakeup.fileno(), zmq.POLLIN)
         while not stop() and not self._settled():
             poller.poll(self._wait_ms())
             self.step()
@@ -130,14 +138,15 @@ class Ingest:
 
     def step(self) -> None:
         """Take what has arrived, capture what is due, send what is wanted."""
+        if self._camera.wakeup is not None:
+            self._camera.wakeup.clear()
         now = self._clock.monotonic_ns()
         self._take_notes()
         self._queue.take_credit()
         self._say_presence(now)
         self._notices.resend(now)
-        self._miss(
-            self._part_ids.overdue(now), f"no picture within {self._settings.part_wait_ms} ms"
-        )
+        wait = f"no picture within {self._settings.part_wait_ms} ms"
+        self._announcer.miss(self._part_ids.overdue(now), wait)
         if self._may_capture(now):
             self._capture(now)
         self._queue.send()
@@ -146,7 +155,7 @@ class Ingest:
         """Close sockets, source and counter; pending sends get their linger time."""
         for socket in self._sockets():
             socket.close()
-        self._source.close()
+        self._camera.close()
         self._counter.close()
 
     def _sockets(self) -> list[Socket]:
@@ -169,75 +178,43 @@ class Ingest:
     def _may_capture(self, now: int) -> bool:
         if self._finished_ns is not None or now < self._next_capture_ns:
             return False
-        if self._notices.full:
+        if self._notices.full or not self._is_asked_for():
             return False
         if self._settings.policy == "drop_oldest":
             return True
         behind = len(self._notices) >= UNACKNOWLEDGED_LIMIT
         return self._queue.credit > len(self._queue) and not behind
 
+    def _is_asked_for(self) -> bool:
+        """Tell whether a recording, which has a picture at any time, should give one."""
+        live = self._camera.wakeup is not None
+        return live or not self._settings.told_is_trigger or self._part_ids.expects
+
     def _capture(self, now: int) -> None:
-        captured_at, captured_ns = self._clock.now(), self._clock.monotonic_ns()
         try:
-            capture = self._source.read()
+            picture = self._camera.take()
         except EndOfSourceError:
             self._finished_ns = now
             log.info("camera %s: source finished", self._settings.camera)
             return
-        if capture is None:
+        if picture is None:
             return
         self._next_capture_ns = now + self._settings.interval_ms * 1_000_000
-        fault = self._fault(capture)
-        announcement = self._announcement(capture, captured_at, captured_ns)
-        if capture.pixels is None or fault:
-            self._lose(announcement, "corrupt", fault)
+        announcement = self._announcer.announce(picture)
+        capture = picture.capture
+        if announcement is None or capture.pixels is None:
             return
-        self._notices.put(Announced(announcement=announcement), now)
-        frame = Frame(announcement, capture.pixels, capture.pixel_format, capture.bit_depth)
+        frame = Frame(
+            announcement,
+            capture.pixels,
+            capture.pixel_format,
+            capture.bit_depth,
+            capture.offset_px,
+        )
         oldest = self._queue.put(frame)
         if oldest is not None:
             detail = f"queue of {self._settings.queue_frames} frames full, oldest dropped"
-            self._lose(oldest.announcement, "dropped", detail)
-
-    def _fault(self, capture: Capture) -> str:
-        """Say why a capture cannot be inspected; empty if it can."""
-        if capture.fault or capture.pixels is None:
-            return capture.fault or "no pixels"
-        fault = pixel_shape_fault(capture.pixels, capture.pixel_format, capture.bit_depth)
-        fault = fault or self._part_ids.fault(capture.part_id)
-        return f"{capture.origin}: {fault}" if fault and capture.origin else fault
-
-    def _announcement(
-        self, capture: Capture, captured_at: datetime, captured_ns: int
-    ) -> Announcement:
-        seq = self._counter.next()
-        return Announcement(
-            camera=self._settings.camera,
-            boot=self._boot,
-            seq=seq,
-            part_id=self._part_ids.take(seq, capture.part_id),
-            captured_at=captured_at,
-            captured_ns=captured_ns,
-            origin=capture.origin[:ORIGIN_LIMIT],
-        )
-
-    def _miss(self, part: ToldPart | None, detail: str) -> None:
-        """Count a part that was told and not seen: the trigger was the telling."""
-        if part is None:
-            return
-        announcement = Announcement(
-            camera=self._settings.camera,
-            boot=self._boot,
-            seq=self._counter.next(),
-            part_id=part.part_id,
-            captured_at=part.told_at,
-            captured_ns=part.told_ns,
-        )
-        self._lose(announcement, "missed_trigger", detail)
-
-    def _lose(self, announcement: Announcement, why: LostWhy, detail: str) -> None:
-        note = Lost(announcement=announcement, why=why, detail=detail[:DETAIL_LIMIT])
-        self._notices.put(note, self._clock.monotonic_ns())
+            self._announcer.lose(oldest.announcement, "dropped", detail)
 
     def _take_notes(self) -> None:
         """Take the gate's acknowledgements, and parts from whoever may tell them."""
@@ -260,30 +237,48 @@ class Ingest:
                 note.part_id,
             )
             return
-        told = ToldPart(note.part_id, self._clock.now(), self._clock.monotonic_ns())
-        self._miss(self._part_ids.tell(told), f"part {note.part_id} was told before a picture came")
+        told = ToldPart(note.part_id, self._clock.now(), self._clock.monotonic_ns(), note.trigger)
+        if self._camera.state == "LOST":
+            self._announcer.miss([told], "the camera is not there", "camera_lost")
+            return
+        replaced = self._part_ids.tell(told)
+        self._announcer.miss(replaced, f"part {note.part_id} was told before a picture came")
+        if self._settings.told_is_trigger:
+            self._camera.trigger()
 
     def _say_presence(self, now: int) -> None:
-        """Tell scorer and gate, five times a second, that the camera is here and how it is."""
+        """Tell scorer and gate, five times a second, that the camera is here and how it is.
+
+        A change is told at once.
+        """
         if not self._queue.welcome:
             # Until the scorer answers each pass asks it: the first frames must not wait for that.
             self._queue.say_hello()
-        if now < self._next_presence_ns:
+        state = self._camera.state
+        if now < self._next_presence_ns and state == self._said:
             return
+        self._said = state
         self._next_presence_ns = now + PRESENCE_NS
         self._queue.say_hello()
-        here = CameraHere(camera=self._settings.camera, boot=self._boot, state=self.state)
+        self._announcer.tell(self._camera.take_events())
+        here = CameraHere(
+            camera=self._settings.camera,
+            boot=self._boot,
+            state=state,
+            counts=self._announcer.counts(self._camera.counts),
+        )
         try_send(self._gate, [encode_note(here)])
 
     def _finish(self, detail: str) -> None:
         """Give up what waits and tell the gate for a second; a next start tells it the rest."""
         for frame in self._queue.give_up():
-            self._lose(frame.announcement, "dropped", detail)
+            self._announcer.lose(frame.announcement, "dropped", detail)
         until = self._clock.monotonic_ns() + LAST_WORDS_NS
         while True:
             self._take_notes()
-            self._miss(self._part_ids.give_up(), "the run ended before a picture came")
+            self._announcer.miss(self._part_ids.give_up(), "the run ended before a picture came")
             now = self._clock.monotonic_ns()
+            self._announcer.tell(self._camera.take_events())
             self._notices.resend(now)
             if not len(self._notices) or now >= until:
                 break

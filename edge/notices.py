@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from edge.sockets import Socket, receive_all, try_send
-from edge.wire import Announced, Begins, Lost, WireError, decode_note, encode_note
+from edge.wire import Announced, Begins, Happened, Lost, WireError, decode_note, encode_note
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +44,9 @@ class NoticeOutbox:
         """Tell whether no more frames should be counted until a gate comes back."""
         return len(self) >= LIMIT
 
-    def put(self, note: Announced | Lost | Begins, now_ns: int) -> None:
+    def put(self, note: Announced | Lost | Begins | Happened, now_ns: int) -> None:
         """Send a notice, and keep it until it is acknowledged."""
-        seq = note.seq if isinstance(note, Begins) else note.announcement.seq
+        seq = note.seq if isinstance(note, Begins | Happened) else note.announcement.seq
         if isinstance(note, Lost):
             # A loss tells everything that the announcement did.
             self._unacknowledged.pop((seq, "announced"), None)

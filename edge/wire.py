@@ -11,9 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from edge.contract import CameraCounts
 from edge.frame import (
+    END_OF_TIME,
+    EPOCH,
     MAX_SIDE_PX,
     PATTERN_WORDS,
     SEQ_LIMIT,
@@ -39,11 +42,13 @@ MAX_NOTE_BYTES = 8_192
 MAX_FRAME_BYTES = 512 * 1024 * 1024
 """A 150-megapixel colour frame at 8 bits; more needs regions, not one message."""
 DETAIL_LIMIT = 512
+DETAILS_LIMIT = 8
+EVENT_PATTERN = r"^[a-z_]{1,32}$"
 ANSWER_LIMIT = 200
 BYTE_BITS = 8
 MAX_BITS = 16
 
-LostWhy = Literal["corrupt", "dropped", "missed_trigger"]
+LostWhy = Literal["corrupt", "dropped", "missed_trigger", "stale", "camera_lost"]
 OrderCode = Literal["done", "unknown_camera", "not_supported"]
 
 
@@ -79,8 +84,9 @@ class Announced(_Message):
 class Lost(_Message):
     """Ingest to gate: the scorer will never see this frame, and why.
 
-    With ``missed_trigger`` a part was told and no picture of it came; it has a
-    number of its own all the same.
+    With ``missed_trigger`` a part was told, or a trigger counted, and no picture
+    came, with ``camera_lost`` there was no camera to take one; it has a number of
+    its own all the same.
     """
 
     kind: Literal["lost"] = "lost"
@@ -108,7 +114,21 @@ class Acknowledged(_Message):
     kind: Literal["acknowledged"] = "acknowledged"
     boot: BootId
     seq: int = Field(ge=0, le=SEQ_LIMIT)
-    notice: Literal["announced", "lost", "begins"]
+    notice: Literal["announced", "lost", "begins", "happened"]
+
+
+class Happened(_Message):
+    """Ingest to gate: an event of the camera, for the ledger."""
+
+    kind: Literal["happened"] = "happened"
+    camera: CameraId
+    boot: BootId
+    seq: int = Field(ge=1, le=SEQ_LIMIT)
+    """Number of the event in this boot, not of a frame."""
+    at: Annotated[AwareDatetime, Field(ge=EPOCH, lt=END_OF_TIME)]
+    event: str = Field(pattern=EVENT_PATTERN)
+    """What it is called in the ledger."""
+    detail: dict[str, str | int | float] = Field(max_length=DETAILS_LIMIT)
 
 
 class CameraHere(_Message):
@@ -118,6 +138,8 @@ class CameraHere(_Message):
     camera: CameraId
     boot: BootId
     state: CameraState
+    counts: CameraCounts = CameraCounts()
+    """Since the start of this ingest."""
 
 
 class CameraLeft(_Message):
@@ -133,6 +155,9 @@ class PartAt(_Message):
 
     kind: Literal["part_at"] = "part_at"
     part_id: PartId
+    trigger: int | None = Field(default=None, ge=1, le=SEQ_LIMIT)
+    """The plant's own number of the trigger, where it counts them: then the frame is
+    found by its number, and several parts may be on their way."""
 
 
 class Hello(_Message):
@@ -212,6 +237,7 @@ Note = (
     Announced
     | Lost
     | Begins
+    | Happened
     | Acknowledged
     | CameraHere
     | CameraLeft

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from edge.sources.hot_folder import HotFolderSource
+from edge.sources.pushed import PushedDevice
+from edge.sources.video import VideoSource
 
 from edge.sources import Source, SourceError
 from edge.sources.aravis import AravisDevice, AravisSettings
 from edge.sources.basler import BaslerDevice, BaslerSettings
 from edge.sources.folder import FolderSource
-from edge.sources.hot_folder import HotFolderSource
 from edge.sources.live import LiveSettings, LiveSource
 from edge.sources.motion import MotionSettings
 from edge.sources.opencv_camera import OpencvDevice, OpencvSettings
-from edge.sources.pushed import PushedDevice
 from edge.sources.synthetic import SyntheticSource
-from edge.sources.video import VideoSource
 from pipeline.config_camera import (
     AravisCamera,
     BaslerCamera,
@@ -87,7 +88,7 @@ def make_device(camera: LiveCamera | PushedCamera, clock: Clock, keys: LineKeys 
             return OpencvDevice(_opencv(camera), clock)
         case PushedCamera():
             return PushedDevice(camera.endpoint, clock, keys)
-    msg = f"camera {camera.id}: no device for kind {camera.kind}"
+    msg = f"camera {camera.id}: {type(camera).__name__} is no device"
     raise SourceError(msg)
 
 
@@ -96,7 +97,7 @@ def crops_itself(camera: Camera) -> bool:
     return isinstance(camera, BaslerCamera | AravisCamera)
 
 
-def _genicam(camera: BaslerCamera | AravisCamera) -> dict[str, object]:
+def _genicam(camera: BaslerCamera | AravisCamera) -> dict[str, Any]:
     names = (
         "pixel_format", "exposure_us", "gain_db", "fps", "roi_px", "trigger", "trigger_line",
         "trigger_edge", "open_timeout_s",

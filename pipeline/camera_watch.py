@@ -1,13 +1,16 @@
 """Which cameras are there: a dead camera must not look like an empty belt.
 
 Each ingest process says several times a second how its camera is. One that
-falls silent is LOST; one that said goodbye is LOST too, but no fault.
+falls silent is LOST; one that said goodbye is LOST too, but no fault. A camera
+that repeats one picture is as good as lost.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from edge.contract import CameraCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +26,7 @@ SILENCE_NS = 2_000_000_000
 class _Seen:
     state: CameraState
     heard_ns: int
+    counts: CameraCounts = field(default_factory=CameraCounts)
     left: bool = False
 
 
@@ -37,11 +41,13 @@ class CameraWatch:
 
     def heard(self, note: CameraHere, now_ns: int) -> None:
         """Take note of a camera of this line that is there."""
-        self._seen[note.camera] = _Seen(note.state, now_ns)
+        self._seen[note.camera] = _Seen(note.state, now_ns, note.counts)
 
     def left(self, note: CameraLeft, now_ns: int) -> None:
         """Take note of a camera that stops as it was asked to."""
-        self._seen[note.camera] = _Seen("LOST", now_ns, left=True)
+        self._seen[note.camera] = _Seen(
+            "LOST", now_ns, self.counts().get(note.camera, CameraCounts()), left=True
+        )
 
     def states(self, now_ns: int) -> dict[str, CameraState]:
         """Return the state of each camera that is known or overdue."""
@@ -68,9 +74,18 @@ class CameraWatch:
         return len(self.states(now_ns)) == len(self._cameras)
 
     def lost(self, now_ns: int) -> frozenset[str]:
-        """Return the cameras that should be there and are not."""
+        """Return the cameras that should be there and are not, or show the same for ever."""
         return frozenset(
             camera
             for camera, state in self.states(now_ns).items()
-            if state == "LOST" and not (camera in self._seen and self._seen[camera].left)
+            if state in {"LOST", "STALE"} and not (camera in self._seen and self._seen[camera].left)
         )
+
+    def deaf(self, camera: str, now_ns: int) -> bool:
+        """Tell whether nobody is there to be told of a camera's parts."""
+        seen = self._seen.get(camera)
+        return seen is None or seen.left or now_ns - seen.heard_ns > SILENCE_NS
+
+    def counts(self) -> dict[str, CameraCounts]:
+        """Return what each camera that was heard of has counted."""
+        return {camera: seen.counts for camera, seen in self._seen.items()}

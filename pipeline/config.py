@@ -34,11 +34,15 @@ if TYPE_CHECKING:
 
 
 STAGE_ENDPOINTS = ("notices", "frames", "inspections")
+CONFIG_VERSION = 1
+"""The newest format of a config file that this program understands."""
 
 
 class Config(Settings):
     """A whole line."""
 
+    version: int = Field(default=CONFIG_VERSION, ge=1, le=CONFIG_VERSION)
+    """Version of this file's format."""
     line: LineSettings = LineSettings()
     camera: list[Camera] = Field(min_length=1, max_length=16)
     part: PartSettings = PartSettings()
@@ -83,7 +87,7 @@ class Config(Settings):
                 "each camera counts for itself, so views would be joined wrongly: use 'message'"
             )
             raise ValueError(msg)
-        free = [c.id for c in self.camera if c.interval_ms == 0]
+        free = [c.id for c in self.camera if c.interval_ms == 0 and c.runs_freely]
         if self.transport.policy == "drop_oldest" and free:
             msg = (
                 f"camera {free[0]}: interval_ms = 0 with transport.policy = 'drop_oldest' "
@@ -117,7 +121,7 @@ class Config(Settings):
         """Eight hex digits over everything that can change a result."""
         sections = {
             "recipe": self.line.recipe,
-            "part": self.part.model_dump(),
+            "part": self.part.model_dump(exclude={"rate_per_minute"}),
             "window": self.window.model_dump(),
             "musc": self.musc.model_dump(exclude={"weights", "offline", "device"}),
             "judge": self.judge.model_dump(),

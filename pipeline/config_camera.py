@@ -31,6 +31,11 @@ class _Common(Settings):
 class _Camera(GeometrySettings, _Common):
     """What all kinds have."""
 
+    @property
+    def runs_freely(self) -> bool:
+        """Whether only ``interval_ms`` limits how many frames there are."""
+        return getattr(self, "trigger", "free") == "free" and not getattr(self, "watch", False)
+
 
 class _TriggeredCamera(_Camera):
     trigger: Literal["free", "software"] = "free"
@@ -102,6 +107,11 @@ class PushedCamera(_Camera):
     idle_s: float = Field(default=60.0, ge=0, le=86_400)
     """Without a picture for so long the camera is NO_TRIGGER; 0 never."""
 
+    @property
+    def trigger(self) -> Literal["hardware"]:
+        """Who pushes a frame has seen a part: each one counts."""
+        return "hardware"
+
 
 class LiveCamera(_Camera):
     """What cameras have that are opened, lost and opened again."""
@@ -117,7 +127,7 @@ class LiveCamera(_Camera):
     idle_s: float = Field(default=60.0, ge=0, le=86_400)
     """Without a trigger for so long a triggered camera is NO_TRIGGER; 0 never."""
     trigger: Literal["free", "hardware", "software", "motion"] = "free"
-    """Who asks for a picture: the camera's clock, its input line, a told part, or a part's motion."""
+    """Who asks for a picture: the camera's clock, its input line, a told part, a part's motion."""
     detect_zone_px: Rectangle | None = None
     """x, y, width, height, in pixels of the picture, of where "motion" looks; all without it."""
     detect_difference: int = Field(default=25, ge=1, le=255)

@@ -20,10 +20,10 @@ from edge.wire import (
     Begins,
     CameraHere,
     CameraLeft,
+    Happened,
     Lost,
     Note,
     Ordered,
-    PartAt,
     ScorerLeft,
     ScorerUp,
     WireError,
@@ -55,6 +55,8 @@ SILENCE_NS = 3_000_000_000
 WARNING_NS = 10_000_000_000
 REFUSALS_AT_ONCE, REFUSALS_PER_S = 20, 0.2
 """Refused messages that are logged and become an event each; the others are counted."""
+EVENTS_REMEMBERED = 1024
+"""Camera events whose acknowledgement may still be on its way."""
 HEATMAPS_HELD = 256
 """Inspections whose image has not come yet; each holds one small grid."""
 
@@ -94,6 +96,7 @@ class Intake:
         self._scorer_peers = 0
         self._next_warning_ns = 0
         self._awaiting_image: OrderedDict[FrameKey, Inspection] = OrderedDict()
+        self._events_noted: OrderedDict[tuple[str, str, int], None] = OrderedDict()
         self._heard_ns = self._started_ns = clock.monotonic_ns()
         self.cameras = CameraWatch(cameras, self._started_ns, START_GRACE_NS)
         self.scorer = ScorerLink(sockets.inspections)
@@ -134,8 +137,8 @@ class Intake:
 
     def tell_parts(self, work: Pass) -> None:
         """Tell cameras of which part their next frame is."""
-        for camera, part_id in work.told_parts:
-            try_send(self._notices, [camera.encode(), encode_note(PartAt(part_id=part_id))])
+        for camera, part in work.told_parts:
+            try_send(self._notices, [camera.encode(), encode_note(part)])
 
     def _take_notices(self, work: Pass) -> None:
         for parts in receive_all(self._notices):
@@ -157,6 +160,9 @@ class Intake:
             return Acknowledged(boot=note.announcement.boot, seq=seq, notice=note.kind)
         if isinstance(note, Begins) and self._recovery.fill_gap(work, note):
             return Acknowledged(boot=note.boot, seq=note.seq, notice=note.kind)
+        if isinstance(note, Happened):
+            self._note_event(note)
+            return Acknowledged(boot=note.boot, seq=note.seq, notice=note.kind)
         if isinstance(note, CameraHere):
             self.cameras.heard(note, work.moment.monotonic_ns)
         elif isinstance(note, CameraLeft):
@@ -169,6 +175,17 @@ class Intake:
         if isinstance(note, Lost):
             lost = self.gate.lose(announcement, note.why, note.detail, work.moment)
             self.conclude(work, [lost] if lost else [])
+
+    def _note_event(self, note: Happened) -> None:
+        """Write a camera's event once, however often it is told to this gate."""
+        key = (note.camera, note.boot, note.seq)
+        if key in self._events_noted:
+            return
+        self._events_noted[key] = None
+        while len(self._events_noted) > EVENTS_REMEMBERED:
+            self._events_noted.popitem(last=False)
+        detail = {"boot": note.boot, **note.detail}
+        self._ledger.add_event(note.at, note.event, note.camera, detail)
 
     def _check_camera(self, note: Note | Inspection) -> None:
         """Refuse what is of a camera that this line does not have.

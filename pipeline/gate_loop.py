@@ -53,6 +53,8 @@ POLL_MS = 50
 HEARTBEAT_NS = 1_000_000_000
 SUMMARY_NS = 10_000_000_000
 DISK_NS = 5_000_000_000
+COUNTS_NS = 5_000_000_000
+"""Counts change with every frame; a screen needs them less often."""
 FAULT_POLL_MS = 200
 QUIET_MS = 100
 """At the end the gate listens for inspections until it is quiet for so long."""
@@ -117,6 +119,7 @@ class GateLoop:
         self._broker_was_there: bool | None = None
         """None until it was there once."""
         self._next_heartbeat_ns = self._next_summary_ns = self._next_disk_ns = 0
+        self._next_counts_ns = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Close what an earlier gate left open, then work until ``stop``.
@@ -320,6 +323,10 @@ class GateLoop:
         self._journal.drain()
         for camera, state in self._intake.cameras.states(work.moment.monotonic_ns).items():
             self._publisher.camera(camera, state)
+        if work.moment.monotonic_ns >= self._next_counts_ns:
+            self._next_counts_ns = work.moment.monotonic_ns + COUNTS_NS
+            for camera, counts in self._intake.cameras.counts().items():
+                self._publisher.camera_counts(camera, counts)
         self._publisher.state(self._gate.state)
         if self._verbs.rebirth_is_due:
             self._verbs.rebirth_is_due = False

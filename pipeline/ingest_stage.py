@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from edge.camera import CameraChecks
 from edge.clock import SystemClock
 from edge.counter import DurableCounter
 from edge.ingest import Ingest, IngestSettings
-from edge.sources.folder import FolderSource
-from edge.sources.synthetic import SyntheticSource
 from edge.stopping import announce_ready, stage_stop_flag
-from pipeline.config_camera import FolderCamera
+from pipeline.camera_sources import crops_itself, open_source
+from pipeline.config_camera import FolderCamera, VideoCamera
 from pipeline.config_file import ConfigError
 from pipeline.line_keys import line_keys
 
 if TYPE_CHECKING:
     from edge.sockets import Context
-    from edge.sources import Source
     from pipeline.config import Config
     from pipeline.config_camera import Camera
 
@@ -27,26 +26,15 @@ DRAIN_DEADLINES = 2
 """A finished source waits this many part deadlines for frames that are still out."""
 
 
-def open_source(camera: Camera) -> Source:
-    """Open the source that a ``[[camera]]`` section describes.
-
-    Raises:
-        SourceError: It cannot be opened.
-    """
-    if isinstance(camera, FolderCamera):
-        return FolderSource(camera.path, loop=camera.loop)
-    return SyntheticSource(camera.seed, frames=camera.frames, defect_rate=camera.defect_rate)
-
-
 def check_sources(config: Config) -> None:
-    """Look at every image folder, before a line is started for it.
+    """Look at every recording, before a line is started for it; live cameras may come later.
 
     Raises:
-        SourceError: A folder is missing or has no image.
+        SourceError: A folder or file is missing, or holds no image.
     """
     for camera in config.camera:
-        if isinstance(camera, FolderCamera):
-            open_source(camera).close()
+        if isinstance(camera, FolderCamera | VideoCamera):
+            open_source(camera, SystemClock()).close()
 
 
 def ingest_settings(config: Config, camera: Camera) -> IngestSettings:
@@ -67,6 +55,11 @@ def ingest_settings(config: Config, camera: Camera) -> IngestSettings:
         part_endpoint=camera.part_endpoint,
         # A picture that comes after its part's deadline could not be judged in time.
         part_wait_ms=config.part.deadline_ms,
+        told_is_trigger=camera.trigger == "software",
+        checks=CameraChecks(
+            stale_frames=camera.stale_frames,
+            roi_px=None if crops_itself(camera) else camera.roi_px,
+        ),
         keys=line_keys(config),
     )
 
@@ -88,11 +81,12 @@ def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
     camera = cameras[camera_id]
     stop = stage_stop_flag(supervised=supervised)
     settings = ingest_settings(config, camera)
-    source = open_source(camera)
+    clock = SystemClock()
     counter = DurableCounter(config.counter_path(camera.id))
+    source = open_source(camera, clock, settings.keys)
     context: Context = zmq.Context()
     boot = secrets.token_hex(8)
-    ingest = Ingest(settings, source, counter, boot, SystemClock(), context)
+    ingest = Ingest(settings, source, counter, boot, clock, context)
     announce_ready(supervised=supervised)
     try:
         ingest.run(stop.is_set)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.commands import CommandResult
-    from edge.contract import AlarmState, CameraState, State, Topics, Verdict
+    from edge.contract import AlarmState, CameraCounts, CameraState, State, Topics, Verdict
     from edge.frame import FrameKey
     from edge.mqtt import BrokerSettings, Incoming
     from pipeline.outbox import Kept, Outbox
@@ -89,6 +89,10 @@ class Publisher:
     def camera(self, camera: str, state: CameraState) -> None:
         """Publish a camera's state, retained, where it has changed."""
         self._retain(self._topics.camera(camera), state.encode())
+
+    def camera_counts(self, camera: str, counts: CameraCounts) -> None:
+        """Publish what a camera has counted, retained, where it has changed."""
+        self._retain(self._topics.camera_counts(camera), counts.payload())
 
     def alarm(self, name: str, state: AlarmState) -> None:
         """Publish an alarm's state, retained, where it has changed."""

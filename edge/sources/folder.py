@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.frame import MAX_SIDE_PX, ORIGIN_LIMIT, PixelFormat
-from edge.sources import Capture, EndOfSourceError, SourceError
+from edge.sources import Capture, EndOfSourceError, Source, SourceError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """File types that are read; upper case counts as lower case."""
@@ -38,7 +38,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
 _COLOUR, _COLOUR_ALPHA = 3, 4
 
 
-class FolderSource:
+class FolderSource(Source):
     """The images of one folder, each read when its turn comes.
 
     Sub-folders are not entered and hidden files not looked at. A file that

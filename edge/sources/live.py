@@ -37,6 +37,8 @@ JITTER = 0.25
 """Of each wait, so that the cameras behind one failed switch do not all ask at once."""
 WAITING_LIMIT = 16
 """Pictures of triggered parts that wait for ingest; at 12 megapixels 200 MB."""
+OPENINGS_OF_A_DEVICE = 1_000_000
+"""A device that others connect to counts their starts within one opening of its own."""
 CLOSE_LIMIT_S = 0.5
 """A driver that does not return in this time ends with the process."""
 
@@ -76,7 +78,7 @@ class LiveSource(Source):
             rng: For the jitter of reopening.
         """
         self.counts_triggers = settings.trigger in {"hardware", "software"}
-        self.wakeup = Wakeup()
+        self._wakeup = self.wakeup = Wakeup()
         self._device = device
         self._settings = settings
         self._clock = clock
@@ -147,7 +149,7 @@ class LiveSource(Source):
             return
         self._closing.set()
         self._thread.join(CLOSE_LIMIT_S)
-        self.wakeup.close()
+        self._wakeup.close()
 
     def _work(self) -> None:
         """Open and serve the device until the source is closed."""
@@ -176,7 +178,8 @@ class LiveSource(Source):
         if capture is not None:
             self._heard_ns, self._tries = now_ns, 0
             self._found(now_ns)
-            self._sort(replace(capture, opening=self._opening + capture.opening), now_ns)
+            opening = self._opening * OPENINGS_OF_A_DEVICE + capture.opening
+            self._sort(replace(capture, opening=opening), now_ns)
         elif self._settings.trigger in {"free", "motion"}:
             silent_s = (now_ns - self._heard_ns) / NS_PER_S
             if silent_s > self._settings.frame_timeout_s:
@@ -188,6 +191,7 @@ class LiveSource(Source):
     def _ask_whether_alive(self, now_ns: int) -> None:
         self._heard_ns = now_ns
         if self._device.is_alive():
+            self._tries = 0
             self._found(now_ns)
             return
         msg = f"{self._device.name}: it does not answer"
@@ -229,7 +233,7 @@ class LiveSource(Source):
                 self._counts["skipped"] += 1
             self._waiting.append(capture)
             self._make_room()
-        self.wakeup.set()
+        self._wakeup.set()
 
     def _make_room(self) -> None:
         """Take the pixels, not the account, of the oldest picture where too many wait."""
@@ -258,10 +262,12 @@ class LiveSource(Source):
                 return
             away_s = round((now_ns - self._lost_ns) / NS_PER_S, 3)
             kind = "camera_back" if self._counts["losses"] else "camera_opened"
-            detail = {"name": self._device.name, "opening": self._opening, "away_s": away_s}
-            self._events.append(CameraEvent(kind, detail))
+            name, opening = self._device.name, self._opening
+            self._events.append(
+                CameraEvent(kind, {"name": name, "opening": opening, "away_s": away_s})
+            )
             self._lost = None
-        self.wakeup.set()
+        self._wakeup.set()
         log.info("%s: there after %.1f s", self._device.name, away_s)
 
     def _lose(self, reason: str) -> None:
@@ -280,7 +286,7 @@ class LiveSource(Source):
             log.debug("%s", reason)
         else:
             log.warning("%s; tried again until it is there", reason)
-        self.wakeup.set()
+        self._wakeup.set()
 
     def _let_go(self) -> None:
         try:
@@ -290,6 +296,7 @@ class LiveSource(Source):
 
     def _pause_s(self) -> float:
         """Return how long to wait before the next opening: doubled each time, to a limit."""
-        pause_s = min(REOPEN_FIRST_S * 2 ** min(self._tries, 16), self._settings.reopen_limit_s)
+        doubled_s = REOPEN_FIRST_S * float(2 ** min(self._tries, 16))
+        pause_s = min(doubled_s, self._settings.reopen_limit_s)
         self._tries += 1
         return pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER)

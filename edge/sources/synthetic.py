@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge.frame import MAX_SIDE_PX
-from edge.sources import Capture, EndOfSourceError
+from edge.sources import Capture, EndOfSourceError, Source
 from edge.sources.synthetic_parts import DefectKind, render_part
 
 KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
@@ -44,7 +44,7 @@ class SyntheticPart:
     defect: DefectKind | None
 
 
-class SyntheticSource:
+class SyntheticSource(Source):
     """An endless or finite belt of parts; ``read`` gives them one after the other."""
 
     def __init__(
