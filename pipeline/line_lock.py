@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 GATE_WAIT_S = 3.0
 """An earlier gate that stops in order takes up to two seconds."""
 POLL_S = 0.05
+LOOKED_AT_TRIES = 2
+"""Who looks whether a line runs holds its lock for microseconds: that is no second line."""
 
 
 class LineLockError(LineError):
@@ -35,7 +37,7 @@ def line_lock(state: Path) -> Iterator[None]:
     Raises:
         LineLockError: Another process holds it, or the folder is not writable.
     """
-    with _lock(state / "line.lock", "this line runs already"):
+    with _lock(_line_path(state), "this line runs already", LOOKED_AT_TRIES):
         yield
 
 
@@ -48,9 +50,41 @@ def ledger_lock(
     Raises:
         LineLockError: Another gate writes this ledger, or its folder is not writable.
     """
-    path = ledger.with_name(f"{ledger.name}.lock")
-    with _lock(path, f"another gate writes {ledger}", round(wait_s / POLL_S), sleep):
+    with _lock(_gate_path(ledger), f"another gate writes {ledger}", round(wait_s / POLL_S), sleep):
         yield
+
+
+def line_runs(state: Path) -> bool:
+    """Tell whether the line of a state folder runs."""
+    return is_held(_line_path(state))
+
+
+def gate_runs(ledger: Path) -> bool:
+    """Tell whether a gate writes a ledger."""
+    return is_held(_gate_path(ledger))
+
+
+def is_held(path: Path) -> bool:
+    """Tell whether a process holds the lock of a file; False where it cannot be opened."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _line_path(state: Path) -> Path:
+    return state / "line.lock"
+
+
+def _gate_path(ledger: Path) -> Path:
+    return ledger.with_name(f"{ledger.name}.lock")
 
 
 @contextmanager

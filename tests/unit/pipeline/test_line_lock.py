@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline.line_lock import GATE_WAIT_S, LineLockError, ledger_lock, line_lock
+from pipeline.line_lock import (
+    GATE_WAIT_S,
+    LineLockError,
+    gate_runs,
+    ledger_lock,
+    line_lock,
+    line_runs,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +54,15 @@ def test_second_gate_waits_and_is_refused(tmp_path: Path) -> None:
     assert sum(waited) == pytest.approx(GATE_WAIT_S)
     with ledger_lock(ledger):
         pass
+
+
+def test_a_look_tells_who_runs(tmp_path: Path) -> None:
+    """Line and gate are seen while they run, not before and not after, and nothing is made."""
+    state, ledger = tmp_path / "state", tmp_path / "ledger.db"
+    before = (line_runs(state), gate_runs(ledger), list(tmp_path.iterdir()))
+
+    with line_lock(state), ledger_lock(ledger):
+        during = (line_runs(state), gate_runs(ledger))
+    after = (line_runs(state), gate_runs(ledger))
+
+    assert (before, during, after) == ((False, False, []), (True, True), (False, False))
