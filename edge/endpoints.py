@@ -68,8 +68,24 @@ def prepare_ipc(endpoint: str) -> None:
     Raises:
         EndpointError: The path is too long or abstract, or its folder cannot be made.
     """
-    if not endpoint.startswith(IPC):
+    path = ipc_path(endpoint)
+    if path is None:
         return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{endpoint}: cannot make its folder: {error.strerror}"
+        raise EndpointError(msg) from error
+
+
+def ipc_path(endpoint: str) -> Path | None:
+    """Return the path of an ipc endpoint; None where it is of another kind.
+
+    Raises:
+        EndpointError: The path is too long or abstract.
+    """
+    if not endpoint.startswith(IPC):
+        return None
     path = Path(endpoint.removeprefix(IPC))
     if str(path).startswith("@"):
         msg = f"{endpoint}: any user could connect to an abstract socket; give a path"
@@ -77,11 +93,7 @@ def prepare_ipc(endpoint: str) -> None:
     if len(str(path)) > IPC_PATH_LIMIT:
         msg = f"{endpoint}: {len(str(path))} characters, an ipc path has at most {IPC_PATH_LIMIT}"
         raise EndpointError(msg)
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{endpoint}: cannot make its folder: {error.strerror}"
-        raise EndpointError(msg) from error
+    return path
 
 
 def close_to_others(bound: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edge.endpoints import ExposedEndpointError, check_exposure
 from edge.keys import KeysError, LineKeys, load_keys
+from pipeline.config_camera import PushedCamera
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def check_endpoints(config: Config) -> None:
             message names the key of the config.
     """
     has_keys = line_keys(config) is not None
-    for name, endpoint in _endpoints(config):
+    for name, endpoint in used_endpoints(config):
         try:
             check_exposure(endpoint, has_keys=has_keys)
         except ExposedEndpointError as error:
@@ -46,10 +47,12 @@ def check_endpoints(config: Config) -> None:
             raise ExposedEndpointError(msg) from error
 
 
-def _endpoints(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield each endpoint that is used, with its place in the config."""
+def used_endpoints(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the key in the config and the address of each endpoint that is used."""
     for name in ("notices", "frames", "inspections"):
         yield f"transport.{name}", config.endpoint(name)
     for number, camera in enumerate(config.camera):
         if camera.part_id == "message":
             yield f"camera.{number}.part_endpoint", camera.part_endpoint
+        if isinstance(camera, PushedCamera):
+            yield f"camera.{number}.endpoint", camera.endpoint
