@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config_alarm import Alarm, default_alarms
 from pipeline.config_camera import Camera
+from pipeline.config_geometry import GEOMETRY_KEYS
 from pipeline.config_method import CALIBRATION_PEERS, JudgeSettings, MuscSettings, WindowSettings
 from pipeline.config_plant import (
     EvidenceSettings,
@@ -123,8 +124,9 @@ class Config(Settings):
             "recipe": self.line.recipe,
             "part": self.part.model_dump(exclude={"rate_per_minute"}),
             "window": self.window.model_dump(),
-            "musc": self.musc.model_dump(exclude={"weights", "offline", "device"}),
+            "musc": self.musc.model_dump(exclude={"weights", "offline", "device", "batch_frames"}),
             "judge": self.judge.model_dump(),
+            "camera": {c.id: c.model_dump(include=set(GEOMETRY_KEYS)) for c in self.camera},
         }
         return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:8]
 

@@ -17,6 +17,7 @@ import cv2
 
 from pipeline.evidence import EvidenceError, EvidenceStore
 from pipeline.heatmap import HeatmapError, decode_8bit, encode_png, overlay
+from pipeline.regions import on_picture
 
 if TYPE_CHECKING:
     from edge.frame import FrameKey
@@ -118,7 +119,8 @@ def _fail_heatmap(
     scores, level, affine = inspection.patch_scores, inspection.map_level, inspection.affine
     if scores is None or level is None or affine is None:
         return None, None
-    whole = overlay(decode_8bit(image, str(key)), scores, level, affine)
+    placed = on_picture(affine, inspection.offset_px)
+    whole = overlay(decode_8bit(image, str(key)), scores, level, placed)
     shown = encode_png(whole)
     scale = SCREEN_SIDE_PX / max(whole.shape[:2])
     if scale >= 1:

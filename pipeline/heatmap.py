@@ -27,29 +27,46 @@ class HeatmapError(Exception):
     """An image cannot be decoded or encoded; the message says which and why."""
 
 
-def grid_to_sensor(grid: tuple[int, int], height_px: int, width_px: int) -> Affine:
-    """Return the affine from patch (column, row) to the sensor pixel at its centre."""
-    rows, columns = grid
-    scale_x, scale_y = width_px / columns, height_px / rows
-    return (scale_x, 0.0, scale_x / 2 - 0.5, 0.0, scale_y, scale_y / 2 - 0.5)
-
-
-def strongest_box(patch_scores: PatchScores, level: float, affine: Affine) -> Box:
-    """Return the box, in sensor pixels, of the connected region around the maximum.
+def strongest_box(
+    patch_scores: PatchScores,
+    level: float,
+    affine: Affine,
+    frame: Box,
+    peak: tuple[int, int] | None = None,
+) -> Box:
+    """Return the box, in sensor pixels, of the connected region around a peak.
 
     The region is the patches at or above ``level`` that touch each other, by
-    side or corner; where rounding leaves none, it is the maximum alone.
+    side or corner; where rounding leaves none, it is the peak alone.
+
+    Args:
+        patch_scores: (rows, columns).
+        level: The threshold's value in them.
+        affine: From the patch grid to sensor pixels, turned or not.
+        frame: The picture in sensor pixels; the box ends where it does.
+        peak: Row and column of the peak, the maximum if None.
     """
-    top = float(patch_scores.max())
-    mask = (patch_scores >= min(level, top)).astype(np.uint8)
+    row, column = peak or divmod(int(patch_scores.argmax()), patch_scores.shape[1])
+    mask = (patch_scores >= min(level, float(patch_scores[row, column]))).astype(np.uint8)
     _, labels = cv2.connectedComponents(mask, connectivity=8)
-    row, column = np.unravel_index(int(patch_scores.argmax()), patch_scores.shape)
     rows, columns = np.nonzero(labels == labels[row, column])
-    a, _, c, _, e, f = affine
-    left, right = (a * (edge - 0.5) + c + 0.5 for edge in (columns.min(), columns.max() + 1))
-    upper, lower = (e * (edge - 0.5) + f + 0.5 for edge in (rows.min(), rows.max() + 1))
-    x, y = round(left), round(upper)
-    return (x, y, max(1, round(right) - x), max(1, round(lower) - y))
+    a, b, c, d, e, f = affine
+    corners = [
+        (a * u + b * v + c + 0.5, d * u + e * v + f + 0.5)
+        for u in (columns.min() - 0.5, columns.max() + 0.5)
+        for v in (rows.min() - 0.5, rows.max() + 0.5)
+    ]
+    xs, ys = zip(*corners, strict=True)
+    left, top, width, height = frame
+    x, right = _within(min(xs), max(xs), left, left + width)
+    y, lower = _within(min(ys), max(ys), top, top + height)
+    return (x, y, right - x, lower - y)
+
+
+def _within(first: float, last: float, begin: int, end: int) -> tuple[int, int]:
+    """Round an interval to whole pixels, at least one, inside ``begin`` to ``end``."""
+    start = min(max(round(first), begin), end - 1)
+    return start, max(min(round(last), end), start + 1)
 
 
 def overlay(image: Image, patch_scores: PatchScores, level: float, affine: Affine) -> Image:

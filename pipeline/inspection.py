@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from edge.contract import Digest, State, Verdict, Why
 from edge.frame import MAX_SIDE_PX, SEQ_LIMIT, Announcement, BootId, CameraId, FrameKey, RecipeId
 from edge.wire import DETAIL_LIMIT, WireError
+from pipeline.config_geometry import REGIONS_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +46,13 @@ class Inspection(BaseModel):
     state: State
     """WARMING until the frame's window and judge are filled, then READY."""
     score: float | None = None
-    """Largest value of the upsampled anomaly map, from mutual scoring alone."""
+    """Largest value of the region's upsampled anomaly map, from mutual scoring alone."""
     rescored: float | None = None
-    """The score after RsCIN over the window."""
+    """The score after RsCIN over the region's window."""
     threshold: float | None = None
     """What the deciding score was compared with; None while there is none."""
     map_level: float | None = None
-    """The value in the patch scores at which the threshold lies."""
+    """The value in the patch scores at which the threshold lies, for all regions."""
     window_n: int = Field(default=0, ge=0, le=512)
     """Peers that the frame was scored against."""
     window_size: int = Field(ge=2, le=512)
@@ -64,10 +65,14 @@ class Inspection(BaseModel):
     """Strongest region, only on FAIL."""
     affine: Affine | None = None
     """From the patch grid to sensor pixels."""
+    offset_px: tuple[Corner, Corner] = (0, 0)
+    """Sensor column and row of the frame's first pixel; its image begins there."""
+    region: int = Field(default=0, ge=0, le=REGIONS_LIMIT)
+    """The worst region, whose score and threshold these are; 0 is the whole frame."""
     evidence: bool = False
     """Whether an image of this frame follows."""
     patch_scores: PatchScores | None = Field(default=None, exclude=True)
-    """Shape (rows, columns), float32."""
+    """Shape (rows, columns), float32: the regions' scores on one grid, scaled to one level."""
 
 
 GridSide = Annotated[int, Field(ge=1, le=1024)]

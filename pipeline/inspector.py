@@ -1,44 +1,49 @@
-"""The heart: one frame in, one inspection out.
+"""The heart: frames in, one inspection each out.
 
 ``Inspector.inspect`` is synchronous and deterministic and has no sockets, no
 database and no clock that could change a result; live line, replay and tests
-call this one function. It keeps one state for each camera, region and recipe:
-the window of recent frames, RsCIN's scores, and the judge.
+call this one function. ``inspect_batch`` says the same of several frames, with
+one call of the backbone for all their regions.
 
-Mutual scoring compares a frame with the voters of its window (METHOD: Li et
-al., MuSc, ICLR 2024); RsCIN smooths its score over the last scored frames;
-the judge sets the threshold from the scores before this one.
+It keeps one memory for each camera, region and recipe (``RegionStream``). A
+frame is cut into its camera's regions, each region is scored against its own
+window, and the worst region decides (``worst_region``). A frame joins the
+windows of all its regions or of none.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
-from musc.anomaly_map import frame_scores
-from musc.preprocess import to_batch
-from musc.rscin import rescore
-from musc.sliding import SlidingMuSc
-from pipeline.heatmap import grid_to_sensor, strongest_box
+from musc.backbone import Features
+from pipeline.camera_intake import CameraIntake, FrameRefusedError
+from pipeline.config_geometry import GeometrySettings
+from pipeline.heatmap import strongest_box
 from pipeline.inspection import Inspection
-from pipeline.judge import Judge, make_judge
+from pipeline.region_stream import NotFiniteError, RegionStream
+from pipeline.worst_region import decide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
 
     from edge.contract import Why
     from edge.frame import Frame
-    from musc.backbone import Backbone, Features
+    from musc.backbone import Backbone
     from pipeline.config import Config
-    from pipeline.inspection import PatchScores
+    from pipeline.inspection import Box, PatchScores
+    from pipeline.regions import View
+    from pipeline.worst_region import Outcome, RegionScores
 
-WHOLE_FRAME = 0
-"""The region that is the whole frame."""
+BATCH_FRAMES_CUDA = 8
+"""Frames in one call where the config says nothing: a GPU is not filled by one small picture."""
+
+_T = TypeVar("_T")
 
 
 class StreamKey(NamedTuple):
@@ -50,30 +55,12 @@ class StreamKey(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Stream:
-    window: SlidingMuSc
-    judge: Judge
-    scored: deque[tuple[float, torch.Tensor]]
-    """On-arrival score and image feature of the last scored frames, for RsCIN."""
-    layout: tuple[tuple[int, ...], str, int] | None = None
-    """Shape, pixel format and bit depth of this camera's frames."""
+class _Camera:
+    intake: CameraIntake
+    streams: list[tuple[StreamKey, RegionStream]] = field(default_factory=list)
+    """In the order of the view's regions; none before the first usable frame."""
     ready: bool = False
-    """Whether the last scored frame had enough peers and a threshold."""
-
-
-class _Scores(NamedTuple):
-    raw: float
-    rescored: float
-    peers: int
-    patches: PatchScores
-
-
-class _Refused(Exception):  # noqa: N818 - not an error of the program, an outcome for one frame
-    """The frame gets no result."""
-
-    def __init__(self, detail: str, why: Why) -> None:
-        super().__init__(detail)
-        self.why: Why = why
+    """Whether at the last scored frame every region had enough peers and a threshold."""
 
 
 class Inspector:
@@ -99,12 +86,28 @@ class Inspector:
         self._model = model
         self._timer = timer
         self._recipe = config.line.recipe
-        self._streams: dict[StreamKey, _Stream] = {}
+        self._geometry: dict[str, GeometrySettings] = {one.id: one for one in config.camera}
+        self._cameras: dict[str, _Camera] = {}
 
     @property
     def recipe(self) -> str:
         """The recipe that frames are inspected under now, at first the config's."""
         return self._recipe
+
+    @property
+    def batch_frames(self) -> int:
+        """Most frames that should be inspected in one call: one on a CPU unless the config says so.
+
+        A CPU gains nothing by more, and its sums may differ in the last bit with
+        the size of a batch: a recorded line must replay to the same results.
+        """
+        chosen = self._config.musc.batch_frames
+        return chosen or (BATCH_FRAMES_CUDA if self._backbone.device.type == "cuda" else 1)
+
+    @property
+    def streams(self) -> tuple[StreamKey, ...]:
+        """What has a window now."""
+        return tuple(key for camera in self._cameras.values() for key, _ in camera.streams)
 
     def change_recipe(self, recipe: str) -> None:
         """Inspect the frames from now on under ``recipe``, beginning with empty windows.
@@ -114,138 +117,146 @@ class Inspector:
         """
         if recipe != self._recipe:
             self._recipe = recipe
-            self._streams.clear()
+            self._cameras.clear()
 
     def reset(self, camera: str | None = None) -> None:
         """Empty the windows and judges of one camera, or of all."""
-        kept = {key: s for key, s in self._streams.items() if camera not in {None, key.camera}}
-        self._streams = kept
+        kept = {name: one for name, one in self._cameras.items() if camera not in {None, name}}
+        self._cameras = kept
 
     def inspect(self, frame: Frame) -> Inspection:
-        """Score ``frame`` against its window and judge it; it then joins the window.
+        """Score ``frame`` against its windows and judge it; it then joins them.
 
         Never raises for what a frame contains: unusable pixels, scores that are
         not finite and exhausted memory become NO_RESULT with their reason.
         """
+        return self.inspect_batch([frame])[0]
+
+    def inspect_batch(self, frames: Sequence[Frame]) -> list[Inspection]:
+        """Inspect frames, of one camera or of several, in their order, with one extraction.
+
+        Says what ``inspect`` would say of one after the other; only the compute
+        time of the extraction is shared out evenly. Where memory does not
+        suffice for all, they are extracted one by one.
+        """
+        if not frames:
+            return []
         begin = self._timer()
-        stream = self._stream(frame)
+        batches = [self._attempt(self._batch, frame) for frame in frames]
+        features = self._extract(batches)
+        share_s = (self._timer() - begin) / len(frames)
+        return [
+            self._inspect(frame, one, share_s) for frame, one in zip(frames, features, strict=True)
+        ]
+
+    def _inspect(
+        self, frame: Frame, features: Features | FrameRefusedError, before_s: float
+    ) -> Inspection:
+        begin = self._timer()
+        inspection = self._attempt(self._scored, frame, features)
+        if isinstance(inspection, FrameRefusedError):
+            inspection = self._inspection(frame, inspection.why, str(inspection), {})
+        spent_s = before_s + self._timer() - begin
+        return inspection.model_copy(update={"compute_ms": 1000 * spent_s})
+
+    def _attempt(self, work: Callable[..., _T], *arguments: object) -> _T | FrameRefusedError:
+        """Return what came of it, or why the frame is refused."""
         try:
-            self._check_layout(stream, frame)
-            scores = self._score(stream, self._extract(frame))
-            inspection = (
-                self._inspection(frame, "warming", "first of its window", {"admitted": True})
-                if scores is None
-                else self._judge(stream, frame, scores)
-            )
-        except _Refused as refused:
-            inspection = self._inspection(frame, refused.why, str(refused), {})
+            return work(*arguments)
+        except FrameRefusedError as refused:
+            return refused
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
-            detail = f"out of memory: {error}"[:200]
-            inspection = self._inspection(frame, "overload", detail, {})
-        return inspection.model_copy(update={"compute_ms": 1000 * (self._timer() - begin)})
+            return FrameRefusedError(f"out of memory: {error}"[:200], "overload")
 
-    def _stream(self, frame: Frame) -> _Stream:
-        key = StreamKey(frame.announcement.camera, WHOLE_FRAME, self._recipe)
-        if key not in self._streams:
-            size = self._config.window.size_frames
-            musc = self._config.musc
-            window = SlidingMuSc(
-                size,
-                tuple(musc.degrees),
-                musc.keep_lowest,
-                interpolate=True,
-                device=self._backbone.device,
-            )
-            self._streams[key] = _Stream(window, make_judge(self._config.judge), deque(maxlen=size))
-        return self._streams[key]
+    def _camera(self, name: str) -> _Camera:
+        if name not in self._cameras:
+            geometry = self._geometry.get(name, GeometrySettings())
+            self._cameras[name] = _Camera(CameraIntake(geometry, self._backbone))
+        return self._cameras[name]
 
-    def _check_layout(self, stream: _Stream, frame: Frame) -> None:
-        layout = (frame.pixels.shape, frame.pixel_format, frame.bit_depth)
-        if stream.layout is None:
-            stream.layout = layout
-        elif stream.layout != layout:
-            shape, pixel_format, bit_depth = stream.layout
-            detail = (
-                f"{frame.announcement.origin or 'frame'}: {frame.pixels.shape} "
-                f"{frame.pixel_format} {frame.bit_depth} bit, "
-                f"this camera sends {shape} {pixel_format} {bit_depth} bit"
-            )
-            raise _Refused(detail, "corrupt")
+    def _batch(self, frame: Frame) -> Tensor:
+        """Return the regions of a frame as the backbone's input [regions, 3, side, side]."""
+        return self._camera(frame.key.camera).intake.batch(frame)
 
-    def _extract(self, frame: Frame) -> Features:
-        try:
-            batch = to_batch(
-                [frame.pixels],
-                image_size=self._backbone.image_size,
-                mean=self._backbone.mean,
-                std=self._backbone.std,
-                bit_depth=frame.bit_depth,
-                pixel_format=frame.pixel_format,
-                device=self._backbone.device,
-            )
-        except ValueError as error:
-            detail = f"{frame.announcement.origin or 'frame'}: {error}"
-            raise _Refused(detail, "corrupt") from error
-        features = self._backbone.extract(batch)
+    def _streams_of(self, camera: _Camera, frame: Frame, view: View) -> list[RegionStream]:
+        if not camera.streams:
+            backbone, count = self._backbone, len(view.regions)
+            camera.streams = [
+                (
+                    StreamKey(frame.key.camera, region.number, self._recipe),
+                    RegionStream(self._config, backbone.device, backbone.image_size, count),
+                )
+                for region in view.regions
+            ]
+        return [stream for _, stream in camera.streams]
+
+    def _extract(
+        self, batches: Sequence[Tensor | FrameRefusedError]
+    ) -> list[Features | FrameRefusedError]:
+        """Return the features of each frame's regions; refusals are handed through."""
+        usable = [one for one in batches if not isinstance(one, FrameRefusedError)]
+        whole = self._attempt(self._extract_all, usable) if len(usable) > 1 else None
+        if isinstance(whole, list):
+            parts = iter(whole)
+            return [one if isinstance(one, FrameRefusedError) else next(parts) for one in batches]
+        return [
+            one
+            if isinstance(one, FrameRefusedError)
+            else self._attempt(self._backbone.extract, one)
+            for one in batches
+        ]
+
+    def _extract_all(self, batches: Sequence[Tensor]) -> list[Features]:
+        features = self._backbone.extract(torch.cat(list(batches)))
+        counts = [len(one) for one in batches]
+        tokens = torch.split(features.tokens, counts)
+        images = torch.split(features.image_features, counts)
+        return [Features(*parts) for parts in zip(tokens, images, strict=True)]
+
+    def _scored(self, frame: Frame, features: Features | FrameRefusedError) -> Inspection:
+        """Score and judge one frame.
+
+        Raises:
+            FrameRefusedError: It gets no result, and no window has it.
+        """
+        if isinstance(features, FrameRefusedError):
+            raise features
         if not (features.tokens.isfinite().all() and features.image_features.isfinite().all()):
             detail = "the backbone's tokens are not finite"
-            raise _Refused(detail, "not_finite")
-        return features
+            raise FrameRefusedError(detail, "not_finite")
+        camera = self._camera(frame.key.camera)
+        view = camera.intake.view(frame)
+        scores = _score_all(self._streams_of(camera, frame, view), view, features)
+        if not scores:
+            return self._inspection(frame, "warming", "first of its window", {"admitted": True})
+        outcome = decide(scores, self._config.window.min_peers)
+        camera.ready = outcome.ready
+        return self._judged(frame, view, scores, outcome)
 
-    def _score(self, stream: _Stream, features: Features) -> _Scores | None:
-        """Push the frame and score it; None where there is nobody to compare it with."""
-        window = stream.window
-        slot = window.push(features.tokens[0], features.image_features[0])
-        peers = len(window.voters) - 1
-        if peers == 0:
-            return None
-        patches = window.patch_scores(slot)
-        score = float(frame_scores(patches[None], self._backbone.image_size)[0])
-        if not math.isfinite(score):
-            window.evict(slot)
-            detail = f"the score is {score}"
-            raise _Refused(detail, "not_finite")
-        stream.scored.append((score, features.image_features[0]))
-        latest = torch.tensor([value for value, _ in stream.scored])
-        image_features = torch.stack([feature for _, feature in stream.scored]).to(latest)
-        rescored = float(rescore(latest, image_features, tuple(self._config.musc.neighbours))[-1])
-        side = math.isqrt(patches.numel())
-        grid = patches.reshape(side, side).float().cpu().numpy()
-        return _Scores(score, rescored, peers, grid)
-
-    def _judge(self, stream: _Stream, frame: Frame, scores: _Scores) -> Inspection:
-        deciding = scores.raw if self._config.judge.score == "raw" else scores.rescored
-        threshold = stream.judge.threshold()
-        stream.judge.learn(deciding, scores.peers)
-        affine = grid_to_sensor(scores.patches.shape, *frame.pixels.shape[:2])
-        known: dict[str, Any] = {
-            "score": scores.raw,
-            "rescored": scores.rescored,
-            "threshold": threshold,
-            "window_n": scores.peers,
-            "admitted": True,
-            "affine": affine,
-            "patch_scores": scores.patches,
-        }
-        missing = self._config.window.min_peers - scores.peers
-        stream.ready = missing <= 0 and threshold is not None
-        if missing > 0:
-            return self._inspection(frame, "warming", f"{missing} more peers needed", known)
-        if threshold is None:
-            return self._inspection(frame, "warming", "the judge needs more scores", known)
-        # RsCIN moves the score of the frame, not its map: the level moves instead.
-        level = threshold * scores.raw / deciding if deciding else threshold
-        failed = deciding >= threshold
+    def _judged(
+        self, frame: Frame, view: View, scores: Sequence[RegionScores], outcome: Outcome
+    ) -> Inspection:
+        worst = scores[outcome.worst]
+        whole = view.stitch(outcome.patches)
         keep = self._config.evidence.keep
-        known |= {
-            "verdict": "FAIL" if failed else "PASS",
-            "map_level": level,
-            "box": strongest_box(scores.patches, level, affine) if failed else None,
-            "evidence": keep == "all" or (keep == "fail" and failed),
+        failed, judged = outcome.verdict == "FAIL", outcome.verdict != "NO_RESULT"
+        known: dict[str, Any] = {
+            "verdict": outcome.verdict,
+            "score": worst.raw,
+            "rescored": worst.rescored,
+            "threshold": worst.threshold,
+            "map_level": outcome.map_level,
+            "window_n": worst.peers,
+            "admitted": True,
+            "region": view.regions[outcome.worst].number,
+            "box": _box(view, whole, outcome) if failed else None,
+            "affine": view.affine,
+            "patch_scores": whole,
+            "evidence": (keep == "all" and judged) or (keep == "fail" and failed),
         }
-        return self._inspection(frame, "score", "", known)
+        return self._inspection(frame, "score" if judged else "warming", outcome.detail, known)
 
     def _inspection(self, frame: Frame, why: Why, detail: str, known: dict[str, Any]) -> Inspection:
         """Return a checked inspection: NO_RESULT unless ``known`` says more."""
@@ -255,14 +266,52 @@ class Inspector:
                 "verdict": "NO_RESULT",
                 "why": why,
                 "detail": detail,
-                "state": "READY" if self._stream(frame).ready else "WARMING",
+                "state": "READY" if self._camera(frame.key.camera).ready else "WARMING",
                 "window_size": self._config.window.size_frames,
                 "recipe": self._recipe,
                 "model": self._model,
                 "compute_ms": 0.0,
+                "offset_px": frame.offset_px,
                 **known,
             }
         )
+
+
+def _score_all(
+    streams: Sequence[RegionStream], view: View, features: Features
+) -> list[RegionScores]:
+    """Score each region of a frame; empty where there is nobody to compare it with.
+
+    The frame is in the windows of all regions afterwards; whatever is raised, of none.
+
+    Raises:
+        FrameRefusedError: A region's score is no number.
+    """
+    try:
+        scores = [
+            stream.score(tokens, feature, region.ignored)
+            for stream, tokens, feature, region in zip(
+                streams, features.tokens, features.image_features, view.regions, strict=True
+            )
+        ]
+    except BaseException as error:
+        for stream in streams:
+            stream.withdraw()
+        if isinstance(error, NotFiniteError):
+            raise FrameRefusedError(str(error), "not_finite") from error
+        raise
+    for stream in streams:
+        stream.keep()
+    return [one for one in scores if one is not None]
+
+
+def _box(view: View, whole: PatchScores, outcome: Outcome) -> Box:
+    """Return the box around the strongest patch of the worst region, across its neighbours."""
+    region, patches = view.regions[outcome.worst], outcome.patches[outcome.worst]
+    row, column = divmod(int(patches.argmax()), patches.shape[1])
+    peak = (region.top + row, region.left + column)
+    level = outcome.map_level or 0.0
+    return strongest_box(whole, level, view.affine, view.frame, peak)
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -14,9 +14,10 @@ import torch
 
 from musc.anomaly_map import upsample
 from pipeline.batch_score import CHUNK, FolderScores, score_text, write_csv
-from pipeline.heatmap import decode_8bit, encode_png, grid_to_sensor, overlay
+from pipeline.heatmap import decode_8bit, encode_png, overlay
 from pipeline.image_folder import load_image, output_names
 from pipeline.judge import robust_threshold
+from pipeline.regions import grid_to_sensor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,8 @@ from pipeline.evidence_worker import (
     EvidenceWorker,
     Stored,
 )
-from pipeline.heatmap import decode_8bit, encode_png, grid_to_sensor
+from pipeline.heatmap import decode_8bit, encode_png
+from pipeline.regions import grid_to_sensor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -222,7 +222,7 @@ def test_recipe_back_and_forth_leaves_no_trace() -> None:
         layouts.append(box.inspect(frame(number, np.full((28 * number, 28), 9, np.uint8))))
 
     assert {(one.why, one.window_n) for one in layouts} == {("warming", 0)}
-    assert len(box._streams) == 1
+    assert box.streams == (("c1", 0, "r1"),)
 
 
 def test_recipe_in_use_stays_as_it_is() -> None:
