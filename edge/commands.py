@@ -136,8 +136,7 @@ class PartCommand(_Command):
     cam: CameraId | None = None
     """Id of the camera; without it each that takes part messages."""
     trigger: SequenceNumber | None = None
-    """The sender's number of the trigger, one more for each: then the picture is found by
-    the camera's own number, and several parts may be on their way."""
+    """The sender's own number of the trigger, by which the camera's picture is found."""
 
 
 Command = (

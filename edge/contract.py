@@ -154,7 +154,7 @@ class _Result(_Payload):
     model: Digest | None = None
     """Digest of the backbone's weights; not given where nothing was scored."""
     cfg: Digest
-    """Eight hex digits over recipe, part, window, musc and judge settings; not over others."""
+    """Eight hex digits over what can change a result; not over paths and addresses."""
     lat_ms: Latency
     """Time from capture to verdict, in milliseconds."""
     img: str | None = Field(default=None, max_length=FRAME_KEY_LIMIT)
@@ -245,7 +245,7 @@ class StatusMessage(_Payload):
     boot: BootId
     """The start of the gate, 64 random bits in hex."""
     cfg: Digest
-    """Eight hex digits over recipe, part, window, musc and judge settings; not over others."""
+    """Eight hex digits over what can change a result; not over paths and addresses."""
 
 
 class CameraCounts(_Payload):

@@ -63,6 +63,8 @@ class PartIds:
         self._told: deque[ToldPart] = deque()
         self._ahead: int | None = None
         """How far the plant's count of triggers is ahead of the camera's; None unknown."""
+        self._last_trigger: int | None = None
+        """Of the part that was told last."""
         self._opening = 0
         self._given_up = 0
         """Told parts given up since the last frame."""
@@ -86,11 +88,12 @@ class PartIds:
         if self._told and self._told[-1].part_id == part.part_id:
             return []
         missed: list[ToldPart] = []
-        if part.trigger is None or any(told.trigger is None for told in self._told):
+        if part.trigger is None or self._last_trigger is None:
             missed = self.give_up()
-        elif self._told and part.trigger <= (self._told[-1].trigger or 0):
+        elif part.trigger <= self._last_trigger:
             # The plant counts anew: what was told before belongs to another count.
             missed, self._ahead = self.give_up(), None
+        self._last_trigger = part.trigger
         self._told.append(part)
         if len(self._told) > TOLD_LIMIT:
             missed.append(self._told.popleft())

@@ -207,7 +207,7 @@ class LiveSource(Source):
             self._counts["failed"] += failed
         chosen: Capture | None = capture
         if self._detector is not None:
-            chosen = None if failed else self._detector.see(capture, now_ns)
+            chosen = None if failed else self._part_in(self._detector, capture, now_ns)
         elif self._settings.trigger == "software" and not self._device.can_trigger:
             chosen = capture if self._is_wanted(capture) else None
         if chosen is not None:
@@ -215,6 +215,18 @@ class LiveSource(Source):
         elif not failed:
             with self._lock:
                 self._counts["skipped"] += 1
+
+    def _part_in(self, detector: PartDetector, capture: Capture, now_ns: int) -> Capture | None:
+        relearned = detector.relearned
+        try:
+            chosen = detector.see(capture, now_ns)
+        except ValueError as error:
+            msg = f"{self._device.name}: {error}"
+            raise SourceError(msg) from error
+        if detector.relearned > relearned:
+            with self._lock:
+                self._events.append(CameraEvent("belt_relearned", {"times": detector.relearned}))
+        return chosen
 
     def _is_wanted(self, capture: Capture) -> bool:
         """Tell whether a picture is the first after a trigger, and answer the trigger with it."""

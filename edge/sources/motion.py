@@ -79,8 +79,7 @@ class PartDetector:
             self._forget()
             self._belt += LEARNING_RATE * (grey - self._belt)
             return left
-        self._sample(grey, now_ns)
-        if share < self._settings.share or self._taken:
+        if self._learned_anew(grey, now_ns) or share < self._settings.share or self._taken:
             return None
         return self._follow(share, capture)
 
@@ -98,14 +97,16 @@ class PartDetector:
     def _forget(self) -> None:
         self._best, self._taken, self._since_best, self._samples = None, False, 0, []
 
-    def _sample(self, grey: Grey, now_ns: int) -> None:
+    def _learned_anew(self, grey: Grey, now_ns: int) -> bool:
         """Learn the belt anew where something has been there for far too long."""
         if not self._samples or now_ns - self._samples[-1][0] >= SAMPLE_NS:
             self._samples.append((now_ns, grey))
-        if len(self._samples) >= SAMPLES:
-            self._belt = np.median([one for _, one in self._samples], axis=0).astype(np.float32)
-            self._forget()
-            self.relearned += 1
+        if len(self._samples) < SAMPLES:
+            return False
+        self._belt = np.median([one for _, one in self._samples], axis=0).astype(np.float32)
+        self._forget()
+        self.relearned += 1
+        return True
 
     def _grey(self, capture: Capture) -> Grey:
         """Return the zone as grey of 0 to 255, scaled by the declared depth, WIDTH_PX wide."""

@@ -18,17 +18,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge.clock import SystemClock
+from edge.sources import Source
 from pipeline import ingest_stage
 from pipeline.cli import main
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from edge.sources import Capture, Source
+    from edge.clock import Clock
+    from edge.keys import LineKeys
+    from edge.sources import Capture
     from pipeline.config_camera import Camera
 
 
-class Belt:
+class Belt(Source):
     """A source that knows its parts, and an entry sensor."""
 
     def __init__(self, source: Source, sensor: Path) -> None:
@@ -67,8 +70,8 @@ def put_on_belt(sensor: Path) -> None:
     """Let every camera of this process look at a belt."""
     open_source = ingest_stage.open_source
 
-    def open_belt(camera: Camera) -> Source:
-        return Belt(open_source(camera), sensor)
+    def open_belt(camera: Camera, clock: Clock, keys: LineKeys | None = None) -> Source:
+        return Belt(open_source(camera, clock, keys), sensor)
 
     ingest_stage.open_source = open_belt
 

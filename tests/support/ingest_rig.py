@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import zmq
 
+from edge.camera import CameraChecks
 from edge.counter import DurableCounter
 from edge.ingest import Ingest, IngestSettings, Policy
 from edge.sockets import Context, Socket, bind_router
-from edge.sources import Capture, EndOfSourceError
+from edge.sources import CameraEvent, Capture, EndOfSourceError, Source
 from edge.wire import (
     Acknowledged,
     Begins,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from edge.frame import Frame
+    from edge.frame import CameraState, Frame
     from edge.part_ids import PartPolicy
 
 BOOT = "0123456789abcdef"
@@ -37,6 +38,8 @@ CAMERA = "c1"
 LIMIT_MS = 5_000
 QUIET_MS = 30
 MS = 1_000_000
+START_NS = 3_600_000 * MS
+START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
 
 PRESENCE = Hello | CameraHere
 
@@ -48,12 +51,14 @@ class FakeClock:
 
     def __init__(self) -> None:
         """Start at one hour."""
-        self.ns = 3_600_000 * MS
+        self.ns = START_NS
         self.tick_ms = 0
+        self.set_by_s = 0.0
+        """By how much somebody has set the wall clock."""
 
     def now(self) -> datetime:
-        """Return the same wall-clock time always."""
-        return datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
+        """Return the wall-clock time, which goes with the monotonic one."""
+        return START + timedelta(microseconds=(self.ns - START_NS) / 1000 + 1e6 * self.set_by_s)
 
     def monotonic_ns(self) -> int:
         """Return the time, then let a tick pass."""
@@ -65,14 +70,18 @@ class FakeClock:
         self.ns += ms * MS
 
 
-class FakeSource:
+class FakeSource(Source):
     """Delivers the captures it was given, then ends; an exception is raised."""
 
     def __init__(self, captures: Iterable[Capture | Exception | None]) -> None:
         """Take the captures in their order."""
         self.left = list(captures)
         self.reads = 0
+        self.triggers = 0
+        self.reopenings: list[str] = []
+        self.events: list[CameraEvent] = []
         self.closed = False
+        self.now: CameraState = "ONLINE"
 
     def read(self) -> Capture | None:
         """Return the next capture."""
@@ -83,6 +92,24 @@ class FakeSource:
         if isinstance(capture, Exception):
             raise capture
         return capture
+
+    def trigger(self) -> None:
+        """Count the triggers."""
+        self.triggers += 1
+
+    def reopen(self, reason: str) -> None:
+        """Note why it is distrusted."""
+        self.reopenings.append(reason)
+
+    @property
+    def state(self) -> CameraState:
+        """Return what the test says."""
+        return self.now
+
+    def take_events(self) -> list[CameraEvent]:
+        """Return the test's events, once."""
+        events, self.events = self.events, []
+        return events
 
     def close(self) -> None:
         """Note that the source was let go."""
@@ -164,6 +191,8 @@ class Rig:
         drain_s: float = 2.0,
         part_policy: PartPolicy = "source",
         part_wait_ms: int = 500,
+        told_is_trigger: bool = False,
+        checks: CameraChecks | None = None,
         connected: bool = True,
     ) -> None:
         """Start an ingest; with ``connected`` both peers are there and know the camera."""
@@ -184,6 +213,8 @@ class Rig:
             part_policy=part_policy,
             part_endpoint=self.part_endpoint,
             part_wait_ms=part_wait_ms,
+            told_is_trigger=told_is_trigger,
+            checks=checks or CameraChecks(),
         )
         counter = DurableCounter(self.counter_path)
         self.ingest = Ingest(settings, self.source, counter, BOOT, self.clock, context)

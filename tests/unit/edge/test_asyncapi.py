@@ -31,6 +31,7 @@ SENT = {
     "status": (1, True),
     "heartbeat": (0, False),
     "camera/{camera}/status": (1, True),
+    "camera/{camera}/counts": (1, True),
     "plc": (1, False),
     "part": (1, False),
     "verdict": (1, False),
@@ -165,6 +166,7 @@ def test_addresses_are_the_programs_topics(document: dict[str, Any]) -> None:
 
     assert filled["heatmap"] == topics.heatmap("c1", "ab", 7)
     assert filled["camera-status"] == topics.camera("c1")
+    assert filled["camera-counts"] == topics.camera_counts("c1")
     assert filled["alarm"] == topics.alarm("disk_low")
     assert {verb: filled[f"cmd-{verb}"] for verb in COMMANDS} == {
         verb: topics.command(verb) for verb in COMMANDS

@@ -184,18 +184,21 @@ def test_counter_names_every_frame(rig: MakeRig) -> None:
 
 
 def test_presence_says_how_the_camera_is(rig: MakeRig) -> None:
-    """Five times a second the gate hears that the camera is here, and in which state."""
-    line = rig(None, None, None)
+    """Five times a second the gate hears that the camera is here; a change it hears at once."""
+    line = rig(None, None, None, None, None)
     line.steps(2)
     first = only(CameraHere, line.gate.all_notes())
 
-    line.ingest.state = "STALE"
     line.clock.advance_ms(199)
     line.ingest.step()
     early = line.gate.all_notes()
-    line.clock.advance_ms(1)
+    line.source.now = "NO_TRIGGER"
+    line.ingest.step()
+    changed = only(CameraHere, line.gate.all_notes())
+    line.clock.advance_ms(200)
     line.ingest.step()
 
     assert [note.state for note in first] == ["ONLINE"]
     assert early == []
-    assert line.gate.all_notes() == [CameraHere(camera="c1", boot=BOOT, state="STALE")]
+    assert [note.state for note in changed] == ["NO_TRIGGER"]
+    assert line.gate.all_notes() == [CameraHere(camera="c1", boot=BOOT, state="NO_TRIGGER")]

@@ -18,6 +18,7 @@ from edge.wire import (
     CameraHere,
     CameraLeft,
     Credit,
+    Happened,
     Hello,
     Lost,
     Note,
@@ -59,6 +60,14 @@ NOTES: list[Note] = [
     ScorerLeft(scorer=BOOT),
     Order(order=BOOT, verb="pin", recipe="lid-blue", camera="c1", boot=BOOT, seq=7),
     Order(order=BOOT, verb="reset", recipe="lid-blue"),
+    Happened(
+        camera="c1",
+        boot=BOOT,
+        seq=3,
+        at=SEEN.captured_at,
+        event="camera_back",
+        detail={"away_s": 1.5, "name": "basler 1", "opening": 2},
+    ),
     Ordered(order=BOOT, ok=False, code="not_supported", detail="there are no pins"),
 ]
 
