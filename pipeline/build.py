@@ -1,12 +1,14 @@
 """From a config to an inspector, on a machine that has the memory for it.
 
-Memory is estimated before anything runs and refused with the figure; a window
-is never made smaller in silence.
+What cannot work is refused here: regions that overlap wholly, a mask over
+everything, windows that do not fit. Memory is estimated before anything runs
+and refused with the figure; a window is never made smaller in silence.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +18,7 @@ from musc.sliding import estimated_bytes
 from pipeline.backbones import BackboneChoice, load_backbone
 from pipeline.inspector import Inspector
 from pipeline.memory import free_bytes
+from pipeline.regions import RegionsError, check_overlap, make_view
 
 if TYPE_CHECKING:
     from musc.vision_transformer import Backbone
@@ -28,7 +31,7 @@ MEMORY_SHARE = 0.8
 
 
 class BuildError(LineError):
-    """The windows do not fit into this machine; the message has the figure."""
+    """The windows do not fit into this machine, or the regions into the frame; with the figure."""
 
 
 def build_inspector(config: Config) -> tuple[Inspector, str]:
@@ -37,7 +40,7 @@ def build_inspector(config: Config) -> tuple[Inspector, str]:
     Raises:
         WeightsError: The weights are missing and cannot be fetched.
         BackboneChoiceError: No such device, or a size or stage that does not fit.
-        BuildError: Too little memory.
+        BuildError: Too little memory, or regions that cannot be cut.
     """
     settings = config.musc
     backbone, model = load_backbone(
@@ -51,10 +54,29 @@ def build_inspector(config: Config) -> tuple[Inspector, str]:
             precision=settings.precision,
         )
     )
+    _check_regions(config, backbone)
     _check_memory(config, backbone)
     # The first call of a network is slow; the first part should not pay for it.
     backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
     return Inspector(config, backbone, model), model
+
+
+def _check_regions(config: Config, backbone: Backbone) -> None:
+    """Refuse what can be known to be wrong before the first frame.
+
+    Raises:
+        BuildError: Regions overlap wholly, or nothing is left to inspect.
+    """
+    patches = math.isqrt(backbone.patches)
+    for camera in config.camera:
+        try:
+            check_overlap(camera, patches)
+            if camera.roi_px is not None:
+                x, y, width, height = camera.roi_px
+                make_view(camera, (height, width), (x, y), patches)
+        except RegionsError as error:
+            msg = f"camera {camera.id}: {error}"
+            raise BuildError(msg) from error
 
 
 def _check_memory(config: Config, backbone: Backbone) -> None:
@@ -65,13 +87,14 @@ def _check_memory(config: Config, backbone: Backbone) -> None:
         backbone.channels,
         config.musc.degrees,
     )
-    needed = window_bytes * len(config.camera)
+    regions = sum(camera.regions for camera in config.camera)
+    needed = window_bytes * regions
     free = free_bytes(backbone.device)
     if free is not None and needed > MEMORY_SHARE * free:
         msg = (
             f"window.size_frames = {config.window.size_frames} needs {needed / 1e9:.2f} GB for "
-            f"{len(config.camera)} camera(s); {MEMORY_SHARE:.0%} of the free memory of "
-            f"{backbone.device} is {MEMORY_SHARE * free / 1e9:.2f} GB"
+            f"{len(config.camera)} camera(s) with {regions} region(s); "
+            f"{MEMORY_SHARE:.0%} of the free memory of {backbone.device} is {MEMORY_SHARE * free / 1e9:.2f} GB"
         )
         raise BuildError(msg)
     log.info("windows take %.2f GB when full", needed / 1e9)

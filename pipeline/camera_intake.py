@@ -7,6 +7,7 @@ compared with those of the others.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from musc.preprocess import to_batch
@@ -67,7 +68,7 @@ class CameraIntake:
             raise FrameRefusedError(detail, "corrupt")
         if self._view is None:
             size = (frame.pixels.shape[0], frame.pixels.shape[1])
-            patches = round(self._backbone.patches**0.5)
+            patches = math.isqrt(self._backbone.patches)
             try:
                 self._view = make_view(self._geometry, size, frame.offset_px, patches)
             except RegionsError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from edge.wire import ANSWER_LIMIT, Order, Ordered
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from edge.frame import Frame
     from edge.wire import OrderCode
@@ -34,8 +34,17 @@ class FrameInspector(Protocol):
         """The recipe that frames are inspected under now."""
         ...
 
+    @property
+    def batch_frames(self) -> int:
+        """Most frames that should be inspected in one call, at least 1."""
+        ...
+
     def inspect(self, frame: Frame) -> Inspection:
         """Score and judge one frame."""
+        ...
+
+    def inspect_batch(self, frames: Sequence[Frame]) -> list[Inspection]:
+        """Score and judge frames as ``inspect`` would one after the other, in their order."""
         ...
 
     def change_recipe(self, recipe: str) -> None:

@@ -1,9 +1,9 @@
 """The scorer's loop around an inspector: frames in, inspections out, orders obeyed.
 
-Cameras send frames on credit; the scorer inspects them one after the other in
-the order they came, sends each inspection to the gate at once and the image
-of a frame worth keeping after it. An order of the gate holds for every frame
-inspected after it was read. The scorer holds no promise: if it dies, the gate
+Cameras send frames on credit and take turns; the scorer inspects one frame, or
+a few with one call of the backbone, sends each inspection to the gate at once
+and the image of a frame worth keeping after it. An order of the gate holds for
+every frame inspected after it was read. The scorer holds no promise: if it dies, the gate
 answers for its frames. The inspector is given, so nothing here imports torch.
 """
 
@@ -38,17 +38,19 @@ from edge.wire import (
     decode_note,
     encode_note,
 )
+from pipeline.frame_turns import FrameTurns
 from pipeline.heatmap import HeatmapError, encode_png
 from pipeline.inspection import encode_evidence, encode_inspection
 from pipeline.line_keys import line_keys
 from pipeline.scorer_orders import FrameInspector, ScorerOrders
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edge.clock import Clock
     from edge.frame import Frame
     from pipeline.config import Config
+    from pipeline.inspection import Inspection
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +138,7 @@ class Scoring:
         )
         self._stopping = False
         self._links: dict[bytes, CameraLink] = {}
-        self._held: deque[tuple[bytes, Frame]] = deque()
+        self._held = FrameTurns()
         self._unsent: deque[list[bytes]] = deque()
         self._next_presence_ns = 0
 
@@ -158,15 +160,15 @@ class Scoring:
         try_send(self._gate, [encode_note(ScorerLeft(scorer=self._boot))])
 
     def step(self) -> None:
-        """Take what has arrived, inspect one frame, send what can be sent."""
+        """Take what has arrived, inspect a frame or a batch, send what can be sent."""
         self._take_messages()
         self._take_orders()
         now = self._clock.monotonic_ns()
         if now >= self._next_presence_ns:
             self._next_presence_ns = now + PRESENCE_NS
             self._say_presence()
-        if self._held:
-            self._inspect(*self._held.popleft())
+        if turn := self._held.take(self._inspector.batch_frames):
+            self._inspect(turn)
         self._flush()
 
     def _flush(self) -> None:
@@ -189,7 +191,7 @@ class Scoring:
                     self._take_hello(sender, parts[0])
                 else:
                     frame = decode_frame(parts)
-                    self._held.append((sender, frame))
+                    self._held.put(sender, frame)
                     self._link(sender).received(frame.key.boot)
             except WireError as error:
                 log.warning("the scorer refused a message from %s: %s", sender, error)
@@ -223,8 +225,17 @@ class Scoring:
     def _link(self, sender: bytes) -> CameraLink:
         return self._links.setdefault(sender, CameraLink(boot=""))
 
-    def _inspect(self, sender: bytes, frame: Frame) -> None:
-        inspection = self._inspector.inspect(frame)
+    def _inspect(self, turn: Sequence[tuple[bytes, Frame]]) -> None:
+        frames = [frame for _, frame in turn]
+        alone = len(frames) == 1
+        seen = (
+            [self._inspector.inspect(frames[0])] if alone else self._inspector.inspect_batch(frames)
+        )
+        for (sender, frame), inspection in zip(turn, seen, strict=True):
+            self._settle(sender, frame, inspection)
+
+    def _settle(self, sender: bytes, frame: Frame, inspection: Inspection) -> None:
+        """Send what the inspector said, and let the camera send its next frame."""
         self._unsent.append([b"inspection", *encode_inspection(inspection)])
         self._flush()
         if inspection.evidence:

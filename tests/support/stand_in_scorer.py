@@ -27,7 +27,7 @@ from pipeline.inspection import Inspection
 from pipeline.scoring import Scoring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edge.frame import Frame
     from edge.sockets import Context
@@ -51,8 +51,11 @@ class StandInInspector:
         nan_every: int = 0,
         log: Path | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        batch_frames: int = 1,
     ) -> None:
         """Begin with nothing seen; ``nan_every`` 0 means never."""
+        self.batch_frames = batch_frames
+        self.batches: list[int] = []
         self._config = config
         self._delay_s = delay_s
         self._nan_every = nan_every
@@ -85,6 +88,11 @@ class StandInInspector:
         inspection = self._inspection(frame, peers)
         self._note(inspection)
         return inspection
+
+    def inspect_batch(self, frames: Sequence[Frame]) -> list[Inspection]:
+        """Inspect one after the other, and remember how many they were."""
+        self.batches.append(len(frames))
+        return [self.inspect(frame) for frame in frames]
 
     def _inspection(self, frame: Frame, peers: int) -> Inspection:
         ready = peers >= self._config.window.min_peers
