@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from pipeline.config_alarm import Alarm, default_alarms
-from pipeline.config_camera import Camera
+from pipeline.config_camera import Camera, PushedCamera
 from pipeline.config_geometry import GEOMETRY_KEYS
 from pipeline.config_method import CALIBRATION_PEERS, JudgeSettings, MuscSettings, WindowSettings
 from pipeline.config_plant import (
@@ -103,6 +103,11 @@ class Config(Settings):
         named = {f"transport.{name}": getattr(transport, name) for name in STAGE_ENDPOINTS}
         named |= {
             f"camera {camera.id} part_endpoint": camera.part_endpoint for camera in self.camera
+        }
+        named |= {
+            f"camera {camera.id} endpoint": camera.endpoint
+            for camera in self.camera
+            if isinstance(camera, PushedCamera)
         }
         taken: dict[str, str] = {}
         for name, endpoint in named.items():

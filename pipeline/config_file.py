@@ -16,7 +16,7 @@ from edge.contract import NAME_WORDS
 from edge.errors import LineError
 from pipeline.config import CONFIG_VERSION, Config
 from pipeline.config_alarm import Alarm
-from pipeline.config_camera import Camera, FolderCamera, VideoCamera
+from pipeline.config_camera import PFNC_PATTERN, Camera, FolderCamera, VideoCamera
 from pipeline.config_settings import ENDPOINT, Settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,11 @@ Section = TypeVar("Section", bound=Settings)
 UNIONS: dict[str, object] = {"camera": Camera, "alarm": Alarm}
 """Sections that come several times, each of one of several kinds."""
 
-PATTERN_WORDS = {**NAME_WORDS, ENDPOINT: "empty, ipc://PATH or tcp://ADDRESS:PORT"}
+PATTERN_WORDS = {
+    **NAME_WORDS,
+    ENDPOINT: "empty, ipc://PATH or tcp://ADDRESS:PORT",
+    PFNC_PATTERN: "1 to 32 of A-Z a-z 0-9 _",
+}
 """What a person is told instead of a pattern."""
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 REMEMBERED_PARTS = 1024
 """Closed parts whose late views are still recognised."""
 SEVERITY: dict[Verdict, int] = {"FAIL": 2, "NO_RESULT": 1, "PASS": 0}
+NO_PICTURE: frozenset[Why] = frozenset({"missed_trigger", "camera_lost"})
+"""Of such a frame there is a result and no picture: its view is missing."""
 
 
 @dataclass(slots=True)
@@ -101,12 +103,15 @@ class PartAssembler:
         self._part_seq += 1
         first = min(results.values(), key=lambda result: result.announcement.captured_ns)
         worst = max(results.values(), key=lambda result: SEVERITY[result.verdict])
-        verdict, why, decider = _decide(worst, complete=len(results) == len(self._views))
+        seen = len(results)
+        if not self.single_view:
+            seen -= sum(result.why in NO_PICTURE for result in results.values())
+        verdict, why, decider = _decide(worst, complete=seen == len(self._views))
         return PartVerdict(
             part_id=part_id,
             part_seq=self._part_seq,
             views=len(self._views),
-            seen=len(results),
+            seen=seen,
             worst=decider,
             first=first,
             frames=tuple(result.key for result in results.values()),

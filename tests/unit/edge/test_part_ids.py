@@ -91,7 +91,10 @@ def test_overdue_from_the_last_millisecond_on() -> None:
 )
 @settings(max_examples=200, deadline=None)
 def test_every_told_part_ends_once(
-    events: list[tuple[str, int]], numbered: bool, after_telling: bool
+    events: list[tuple[str, int]],
+    *,
+    numbered: bool,
+    after_telling: bool,
 ) -> None:
     """Whatever happens in whatever order, each told part is borne by one frame or handed back."""
     parts = PartIds("c1", "message", wait_ms=2, after_telling=after_telling)

@@ -38,7 +38,7 @@ def grey(value: int, opening: int = 1) -> Capture:
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_exchanged_colours_are_a_fault_of_the_whole_opening(deep: bool) -> None:
+def test_exchanged_colours_are_a_fault_of_the_whole_opening(*, deep: bool) -> None:
     """Red and blue exchanged on a reconnect: no picture of that opening may be judged."""
     check = SelfCheck()
     for _ in range(5):

@@ -67,7 +67,7 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
 
-    known = "known here: id, interval_ms, kind, loop, part_endpoint, part_id, path"
+    known = "known here: after, columns, id, ignore_px, interval_ms, kind, loop, overlap_patches, "
     assert f"camera.0 (c1).fps: unknown key; {known}" in str(caught.value)
 
 
@@ -84,15 +84,15 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
         ),
         (
             CAMERA.replace('"folder"', '"synth"'),
-            "camera.0 (c1).kind = 'synth': must be folder or synthetic",
+            "camera.0 (c1).kind = 'synth': must be folder, video, synthetic, zmq, opencv, basler or aravis",
         ),
         (
             CAMERA.replace('kind = "folder"\n', ""),
-            "camera.0 (c1).kind: missing; must be folder or synthetic",
+            "camera.0 (c1).kind: missing; must be folder, video, synthetic, zmq, opencv, basler or aravis",
         ),
         (
             CAMERA + 'folder = "x"\n',
-            "camera.0 (c1).folder: unknown key; known here: id, interval_ms",
+            "camera.0 (c1).folder: unknown key; known here: after, ",
         ),
         (
             CAMERA + 'part_endpoint = "c1"\n',

@@ -12,6 +12,7 @@ from pipeline.gate import Gate
 from pipeline.parts import PartAssembler
 
 if TYPE_CHECKING:
+    from edge.contract import Verdict
     from pipeline.results import FrameResult
 
 VIEWS = ("c1", "c2")
@@ -66,6 +67,33 @@ def test_missing_view_closes_at_the_deadline(verdict: str, expected: tuple[str, 
 
     assert (part.verdict, part.why) == expected
     assert part.seen == 1
+
+
+@pytest.mark.parametrize("why", ["missed_trigger", "camera_lost"])
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [("PASS", ("NO_RESULT", "missing_view")), ("FAIL", ("FAIL", "score"))],
+)
+def test_view_without_a_picture_is_missing(
+    why: str, other: Verdict, expected: tuple[str, str]
+) -> None:
+    """A frame result that says there was no picture closes the part at once, as missing."""
+    parts = PartAssembler(VIEWS, 100)
+    missed = replace(result("c2", "NO_RESULT"), why=why)  # type: ignore[arg-type]
+    parts.add(result("c1", other), moment(1))
+
+    (part,) = parts.add(missed, moment(2))
+
+    assert (part.verdict, part.why, part.seen) == (*expected, 1)
+
+
+def test_only_view_without_a_picture_keeps_its_reason() -> None:
+    """Where a part is one frame, its reason is the frame's."""
+    parts = PartAssembler(("c1",), 100)
+
+    (part,) = parts.add(replace(result("c1", "NO_RESULT"), why="missed_trigger"), moment(1))
+
+    assert (part.why, part.seen) == ("missed_trigger", 1)
 
 
 def test_late_view_changes_nothing() -> None:
