@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lcm
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -125,9 +125,10 @@ def _check_size(layout: _Layout, name: str, width: int, height: int) -> None:
 
 def _pixels(flat: Bytes, layout: _Layout, width: int, height: int) -> Pixels:
     """Return a copy of the buffer in the shape of a frame."""
-    if layout.bits == 3 * BYTE_BITS:
-        return flat.reshape(height, width, 3).copy()
     grey: Pixels
+    if layout.bits == 3 * BYTE_BITS:
+        colour: Bytes = flat.reshape(height, width, 3).copy()
+        return colour
     if layout.is_packed:
         grey = unpack(flat, layout.bits, width * height)
     elif layout.bits > BYTE_BITS:
@@ -138,8 +139,13 @@ def _pixels(flat: Bytes, layout: _Layout, width: int, height: int) -> Pixels:
     grey = grey.reshape(height, width)
     if layout.bayer is None:
         return grey
-    colour: Pixels = cv2.cvtColor(grey, layout.bayer)  # type: ignore[assignment] - keeps the dtype
-    return colour
+    return _interpolated(grey, layout.bayer)
+
+
+def _interpolated(mosaic: Pixels, code: int) -> Pixels:
+    colour: Any = cv2.cvtColor(mosaic, code)
+    pixels: Pixels = colour
+    return pixels
 
 
 def unpack(flat: Bytes, bits: int, count: int) -> Words:
