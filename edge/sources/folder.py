@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,20 +104,34 @@ def _list_images(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: path.name)
 
 
-def read_capture(file: Path) -> Capture:
-    """Read and decode one file; every failure becomes the capture's fault."""
-    # A name that is not UTF-8 could not be written into any message.
-    name = file.name.encode("utf-8", "replace").decode()
-    part_id = _NOT_IN_PART_ID.sub("_", Path(name).stem)[:PART_ID_LIMIT]
+def read_capture(file: Path, read: Callable[[Path], bytes] = Path.read_bytes) -> Capture:
+    """Read and decode one file; every failure becomes the capture's fault.
+
+    Args:
+        file: A PNG, JPEG, BMP, TIFF or WebP file.
+        read: Returns its content; other errors than OSError and ValueError pass.
+    """
+    name = shown_name(file)
+    part_id = named_part(file)
     origin = name[:ORIGIN_LIMIT]
     try:
-        pixels = decode_image(file.read_bytes())
+        pixels = decode_image(read(file))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return Capture(None, part_id=part_id, origin=origin, fault=f"{name}: {reason}")
     pixel_format: PixelFormat = "mono" if pixels.ndim == 2 else "bgr"  # noqa: PLR2004 - (height, width)
     bit_depth = 8 * pixels.dtype.itemsize
     return Capture(pixels, pixel_format, bit_depth, part_id, origin)
+
+
+def shown_name(file: Path) -> str:
+    """Return the name of a file as it can be written into a message, which is UTF-8."""
+    return file.name.encode("utf-8", "replace").decode()
+
+
+def named_part(file: Path, room: int = 0) -> str:
+    """Return the part id that a file's name makes, with room for so many more characters."""
+    return _NOT_IN_PART_ID.sub("_", Path(shown_name(file)).stem)[: PART_ID_LIMIT - room]
 
 
 def decode_image(data: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
@@ -141,7 +155,7 @@ def decode_image(data: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
         msg = f"the file is truncated or damaged: {missing}"
         raise ValueError(msg)
     try:
-        with _silent_opencv():
+        with silent_opencv():
             pixels: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         msg = f"the file cannot be decoded: {error.err or 'OpenCV gives no reason'}"
@@ -170,7 +184,7 @@ def _accepted(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @contextmanager
-def _silent_opencv() -> Iterator[None]:
+def silent_opencv() -> Iterator[None]:
     """Keep OpenCV from writing its own lines: the fault says what is wrong."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
