@@ -17,19 +17,18 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from lines import RunningLine, write_config
+from lines import write_config
+from staged_line import LIMIT_S, SUPPORT, StagedLine, environment
 
 from edge.mqtt import BrokerSession, BrokerSettings, Incoming
-from pipeline.supervisor import Supervisor, line_commands
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from pathlib import Path
 
     from brokers import FragileMosquitto
 
@@ -37,8 +36,6 @@ STAGES = ("scoring", "gate", "ingest c1")
 VICTIMS = (*STAGES, "broker")
 DEADLINE_MS = 400
 BELT_MS = 900
-LIMIT_S = 60.0
-SUPPORT = Path(__file__).parent
 ROOT_TOPIC = "musc/v1/site/area/line/station"
 
 
@@ -152,14 +149,13 @@ class Plc:
                 self._done.wait(0.005)
 
 
-class ChaosLine(RunningLine):
+class ChaosLine(StagedLine):
     """A line whose processes, broker and clock a test may harm."""
 
     def __init__(
         self, config: Path, mosquitto: FragileMosquitto, *, real_scorer: bool, seed: int = 0
     ) -> None:
-        """Start the supervisor in a thread; its stages are processes of their own."""
-        self._attach(config)
+        """Start the line, its clock right and its belt empty."""
         folder = config.parent
         self.mosquitto = mosquitto
         self.clock = folder / "clock"
@@ -170,37 +166,8 @@ class ChaosLine(RunningLine):
         self.recoveries: list[tuple[str, float]] = []
         """Victim, and how long retained status and alarms were wrong after it was back, s."""
         self._random = random.Random(seed)  # noqa: S311 - which process is killed is no secret
-        self._stop = threading.Event()
-        self._log_file = self.log.open("wb")
-        commands = [
-            replace(command, module=_module(command.kind, real_scorer=real_scorer))
-            for command in line_commands(self.settings, config)
-        ]
-        self._supervisor = Supervisor(commands, self._log_file)
-        self._thread = threading.Thread(target=self._supervisor.run, args=(self._stop.is_set,))
-        self._thread.start()
-
-    @property
-    def counted(self) -> int:
-        """Frames that ingest has counted on disk."""
-        path = self.settings.counter_path("c1")
-        return int(path.read_text() or 0) if path.exists() else 0
-
-    def is_up(self) -> bool:
-        """Tell whether every process is there and was ready."""
-        return all(stage.ready and stage.pid for stage in self._supervisor.stages)
-
-    def pid_of(self, name: str) -> int | None:
-        """Return the process id of a stage at the moment."""
-        return next(s.pid for s in self._supervisor.stages if s.command.name == name)
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until a condition holds."""
-        end = time.monotonic() + LIMIT_S
-        while not condition():
-            assert self._thread.is_alive(), f"the line ended before {what}:\n{self.text()}"
-            assert time.monotonic() < end, f"no {what} within {LIMIT_S} s:\n{self.text()[-4000:]}"
-            time.sleep(0.005)
+        modules = dict.fromkeys(("broker", "gate", "ingest"), "chaos_stage")
+        super().__init__(config, modules | ({} if real_scorer else {"scoring": "stand_in_scorer"}))
 
     def is_right(self, ears: Ears) -> bool:
         """Tell whether the retained topics say what is so: READY, and the ledger's alarms."""
@@ -227,7 +194,7 @@ class ChaosLine(RunningLine):
         """Do harm until so many frames are counted and so many processes were killed."""
         order = [VICTIMS[number % len(VICTIMS)] for number in range(kills)]
         self._random.shuffle(order)
-        begin = self.counted
+        begin = self.counted()
         for number, victim in enumerate(order):
             self.harm(ears, victim, kill=True)
             if number % 5 == 2:
@@ -236,14 +203,7 @@ class ChaosLine(RunningLine):
                 self.clock.write_text("-3600")
             if number == 3 * kills // 4:
                 self.clock.write_text("86400")
-        self.until(lambda: self.counted - begin >= frames, f"{frames} frames")
-
-    def stop(self) -> int:
-        """Stop the line in order."""
-        self._stop.set()
-        self._thread.join(LIMIT_S)
-        self._log_file.close()
-        return 0
+        self.until(lambda: self.counted() - begin >= frames, f"{frames} frames")
 
     def _harm_broker(self, *, kill: bool) -> None:
         if kill:
@@ -269,12 +229,6 @@ class ChaosLine(RunningLine):
             os.kill(pid, signal.SIGCONT)
 
 
-def _module(kind: str, *, real_scorer: bool) -> str:
-    if kind == "scoring":
-        return "pipeline" if real_scorer else "stand_in_scorer"
-    return "chaos_stage"
-
-
 @contextmanager
 def chaos_line(
     config: Path,
@@ -286,7 +240,7 @@ def chaos_line(
 ) -> Iterator[ChaosLine]:
     """Run a line for an attack; whatever the test does, no process of it stays."""
     folder = config.parent
-    environment = {
+    variables = {
         "PYTHONPATH": str(SUPPORT),
         "CHAOS_CLOCK": str(folder / "clock"),
         "CHAOS_BELT": str(folder / "belt.txt"),
@@ -294,15 +248,9 @@ def chaos_line(
         "STAND_IN_NAN_EVERY": str(nan_every),
         "STAND_IN_DELAY_MS": str(delay_ms),
     }
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    line = ChaosLine(config, mosquitto, real_scorer=real_scorer)
-    try:
-        yield line
-    finally:
-        line.stop()
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    with environment(variables):
+        line = ChaosLine(config, mosquitto, real_scorer=real_scorer)
+        try:
+            yield line
+        finally:
+            line.stop()
