@@ -54,20 +54,20 @@ def build_inspector(config: Config) -> tuple[Inspector, str]:
             precision=settings.precision,
         )
     )
-    _check_regions(config, backbone)
+    check_regions(config, backbone.patches)
     _check_memory(config, backbone)
     # The first call of a network is slow; the first part should not pay for it.
     backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
     return Inspector(config, backbone, model), model
 
 
-def _check_regions(config: Config, backbone: Backbone) -> None:
+def check_regions(config: Config, patches_of_a_region: int) -> None:
     """Refuse what can be known to be wrong before the first frame.
 
     Raises:
         BuildError: Regions overlap wholly, or nothing is left to inspect.
     """
-    patches = math.isqrt(backbone.patches)
+    patches = math.isqrt(patches_of_a_region)
     for camera in config.camera:
         try:
             check_overlap(camera, patches)
@@ -79,22 +79,22 @@ def _check_regions(config: Config, backbone: Backbone) -> None:
             raise BuildError(msg) from error
 
 
+def windows_bytes(config: Config, stages: int, patches: int, channels: int) -> int:
+    """Return what the windows of all regions take when they are full."""
+    one = estimated_bytes(config.window.size_frames, stages, patches, channels, config.musc.degrees)
+    return one * sum(camera.regions for camera in config.camera)
+
+
 def _check_memory(config: Config, backbone: Backbone) -> None:
-    window_bytes = estimated_bytes(
-        config.window.size_frames,
-        len(backbone.stages),
-        backbone.patches,
-        backbone.channels,
-        config.musc.degrees,
-    )
+    needed = windows_bytes(config, len(backbone.stages), backbone.patches, backbone.channels)
     regions = sum(camera.regions for camera in config.camera)
-    needed = window_bytes * regions
     free = free_bytes(backbone.device)
     if free is not None and needed > MEMORY_SHARE * free:
         msg = (
             f"window.size_frames = {config.window.size_frames} needs {needed / 1e9:.2f} GB for "
             f"{len(config.camera)} camera(s) with {regions} region(s); "
-            f"{MEMORY_SHARE:.0%} of the free memory of {backbone.device} is {MEMORY_SHARE * free / 1e9:.2f} GB"
+            f"{MEMORY_SHARE:.0%} of the free memory of {backbone.device} is "
+            f"{MEMORY_SHARE * free / 1e9:.2f} GB"
         )
         raise BuildError(msg)
     log.info("windows take %.2f GB when full", needed / 1e9)
