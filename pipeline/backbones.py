@@ -53,7 +53,7 @@ def load_backbone(choice: BackboneChoice) -> tuple[Backbone, str]:
         BackboneChoiceError: No such device, or a size or stage that does not fit.
     """
     entry = find_entry(choice.name)
-    device = _device(choice.device)
+    device = choose_device(choice.device)
     path = resolve(choice.name, cache=weights_cache(), path=choice.weights, offline=choice.offline)
     size = choice.image_size_px or entry.image_size_px
     try:
@@ -87,7 +87,12 @@ def _activation(entry: WeightsEntry, size: int) -> Literal["gelu", "quick_gelu"]
     return find_architecture(entry.architecture).parity_activation(size)
 
 
-def _device(wanted: str) -> str:
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> Literal["cpu", "cuda"]:
+    """Return where to compute.
+
+    Raises:
+        BackboneChoiceError: CUDA is asked for, and there is none.
+    """
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         msg = 'device "cuda": torch finds no CUDA device; use "cpu" or "auto"'

@@ -23,6 +23,7 @@ from rich.console import Console
 from edge.errors import LineError
 from pipeline.cli_batch import rescore_scores, score
 from pipeline.cli_bench import bench_app
+from pipeline.cli_doctor import doctor
 from pipeline.cli_keys import keys
 from pipeline.cli_ledger import alarms, events, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
@@ -270,7 +271,7 @@ def verdicts(
     print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
 
 
-for command in (events, alarms, review, keys):
+for command in (events, alarms, review, keys, doctor):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
 app.add_typer(bench_app, name="bench")

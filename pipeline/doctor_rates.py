@@ -1,0 +1,113 @@
+"""How fast a camera delivers: by its own clock, or one picture for each trigger."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edge.sources import SourceError
+
+if TYPE_CHECKING:
+    from edge.clock import Clock
+    from edge.sources import Capture
+    from edge.sources.device import Device
+
+NS_PER_S = 1_000_000_000
+WINDOW_S = 2.0
+WINDOW_LIMIT_S = 10.0
+"""A slow line is measured for longer, but no longer than this."""
+INTERVALS = 3
+"""Pictures apart that a window holds at least, where its limit lets it."""
+GRACE_S = 1.0
+"""For the picture of the last trigger: exposure, transfer and a lost packet sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FreeRate:
+    """What came from a camera that runs by its own clock."""
+
+    pictures: int
+    failed: int
+    """Buffers without usable pixels."""
+    per_minute: float
+    """From the first to the last picture; of a single one, what the window rules out."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggeredRate:
+    """What came of software triggers at a steady rate."""
+
+    triggers: int
+    pictures: int
+    refused: int
+    """Triggers that the camera would not take."""
+    per_minute: float
+    """Rate of the triggers."""
+    reason: str
+    """What the camera said to the last one it refused."""
+
+
+def measure_free(device: Device, clock: Clock, per_minute: float | None) -> FreeRate:
+    """Count what an opened device delivers; for about two seconds, for longer on a slow line.
+
+    Raises:
+        SourceError: The camera went away.
+    """
+    interval_s = 60 / per_minute if per_minute else 0.0
+    window_ns = int(max(WINDOW_S, min(INTERVALS * interval_s, WINDOW_LIMIT_S)) * NS_PER_S)
+    times_ns: list[int] = []
+    failed = 0
+    until_ns = clock.monotonic_ns() + window_ns
+    while (now_ns := clock.monotonic_ns()) < until_ns:
+        capture = device.grab((until_ns - now_ns) / NS_PER_S)
+        if capture is None:
+            continue
+        if capture.pixels is None:
+            failed += 1
+        else:
+            times_ns.append(_moment_ns(capture, clock))
+    pictures = len(times_ns)
+    if pictures < 2:  # noqa: PLR2004 - one picture has no rate
+        return FreeRate(pictures, failed, 60 * NS_PER_S * pictures / window_ns)
+    span_ns = max(1, times_ns[-1] - times_ns[0])
+    return FreeRate(pictures, failed, 60 * NS_PER_S * (pictures - 1) / span_ns)
+
+
+def measure_triggered(device: Device, clock: Clock, per_minute: float | None) -> TriggeredRate:
+    """Trigger an opened device at the line's rate and count the pictures.
+
+    A line so slow that this would take too long is triggered faster, and the
+    rate that is returned says so. Without a rate, a trigger is fired each half second.
+
+    Raises:
+        SourceError: The camera went away.
+    """
+    wanted_s = 60 / per_minute if per_minute else WINDOW_S / 4
+    count = max(INTERVALS, math.ceil(WINDOW_S / wanted_s))
+    interval_s = min(wanted_s, WINDOW_LIMIT_S / count)
+    begin_ns = clock.monotonic_ns()
+    pictures, refused, reason = 0, 0, ""
+    for number in range(count):
+        pictures += _collect(device, clock, begin_ns + int(number * interval_s * NS_PER_S))
+        try:
+            device.trigger()
+        except SourceError as error:
+            refused, reason = refused + 1, str(error)
+    last_s = (count - 1) * interval_s + max(interval_s, GRACE_S)
+    missing = count - refused - pictures
+    pictures += _collect(device, clock, begin_ns + int(last_s * NS_PER_S), missing)
+    return TriggeredRate(count, pictures, refused, 60 / interval_s, reason)
+
+
+def _collect(device: Device, clock: Clock, until_ns: int, limit: int | None = None) -> int:
+    """Count the good pictures that come until a moment, or until there are enough."""
+    pictures = 0
+    while (now_ns := clock.monotonic_ns()) < until_ns and (limit is None or pictures < limit):
+        capture = device.grab((until_ns - now_ns) / NS_PER_S)
+        pictures += capture is not None and capture.pixels is not None
+    return pictures
+
+
+def _moment_ns(capture: Capture, clock: Clock) -> int:
+    return clock.monotonic_ns() if capture.arrived_ns is None else capture.arrived_ns
