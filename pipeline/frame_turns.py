@@ -30,7 +30,7 @@ class FrameTurns:
         self._waiting.setdefault(sender, deque()).append(frame)
 
     def take(self, limit: int) -> list[tuple[bytes, Frame]]:
-        """Take at most ``limit`` frames, one a turn; a sender with more stands behind the others."""
+        """Take at most ``limit`` frames, one a turn; a sender with more stands last."""
         taken: list[tuple[bytes, Frame]] = []
         while self._waiting and len(taken) < limit:
             sender, frames = self._waiting.popitem(last=False)
