@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-import shutil
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from pipeline.alarm_conditions import LineSight
 from pipeline.broker_login import broker_settings
 from pipeline.command_desk import CommandDesk
 from pipeline.command_verbs import LineVerbs
+from pipeline.disk import free_disk_bytes
 from pipeline.evidence import EvidenceStore
 from pipeline.evidence_worker import EvidenceWorker
 from pipeline.gate import Gate
@@ -41,7 +41,6 @@ from pipeline.results import LineIdentity, Moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from edge.clock import Clock
     from edge.contract import State
@@ -54,7 +53,6 @@ HEARTBEAT_NS = 1_000_000_000
 SUMMARY_NS = 10_000_000_000
 DISK_NS = 5_000_000_000
 COUNTS_NS = 5_000_000_000
-"""Counts change with every frame; a screen needs them less often."""
 FAULT_POLL_MS = 200
 QUIET_MS = 100
 """At the end the gate listens for inspections until it is quiet for so long."""
@@ -118,8 +116,8 @@ class GateLoop:
         self._busy = False
         self._broker_was_there: bool | None = None
         """None until it was there once."""
-        self._next_heartbeat_ns = self._next_summary_ns = self._next_disk_ns = 0
-        self._next_counts_ns = 0
+        self._next_heartbeat_ns = self._next_summary_ns = 0
+        self._next_disk_ns = self._next_counts_ns = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Close what an earlier gate left open, then work until ``stop``.
@@ -323,10 +321,6 @@ class GateLoop:
         self._journal.drain()
         for camera, state in self._intake.cameras.states(work.moment.monotonic_ns).items():
             self._publisher.camera(camera, state)
-        if work.moment.monotonic_ns >= self._next_counts_ns:
-            self._next_counts_ns = work.moment.monotonic_ns + COUNTS_NS
-            for camera, counts in self._intake.cameras.counts().items():
-                self._publisher.camera_counts(camera, counts)
         self._publisher.state(self._gate.state)
         if self._verbs.rebirth_is_due:
             self._verbs.rebirth_is_due = False
@@ -337,9 +331,13 @@ class GateLoop:
         if now_ns >= self._next_heartbeat_ns:
             self._next_heartbeat_ns = now_ns + HEARTBEAT_NS
             self._publisher.heartbeat()
+        if now_ns >= self._next_counts_ns:
+            self._next_counts_ns = now_ns + COUNTS_NS
+            for camera, counts in self._intake.cameras.counts().items():
+                self._publisher.camera_counts(camera, counts)
         if now_ns >= self._next_disk_ns:
             self._next_disk_ns = now_ns + DISK_NS
-            self._free_bytes = _free_bytes(
+            self._free_bytes = free_disk_bytes(
                 self._config.ledger.path.parent, self._config.evidence.path
             )
         if now_ns >= self._next_summary_ns:
@@ -352,11 +350,3 @@ class GateLoop:
         kept += f"; {self._outbox.waiting} messages kept" if self._outbox.waiting > 0 else ""
         state, still_open = self._gate.state, self._gate.open_frames
         log.info("%s, %d open; %s%s", state, still_open, counts or "no frames", kept)
-
-
-def _free_bytes(*folders: Path) -> int | None:
-    """Return the free space of the fullest disk; None where a folder is gone."""
-    try:
-        return min(shutil.disk_usage(folder).free for folder in folders)
-    except OSError:
-        return None

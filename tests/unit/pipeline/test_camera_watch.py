@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from factories import BOOT
 
+from edge.contract import CameraCounts
 from edge.wire import CameraHere, CameraLeft
 from pipeline.camera_watch import SILENCE_NS, CameraWatch
 
@@ -48,3 +49,34 @@ def test_stranger_is_no_camera_of_this_line() -> None:
     watch.heard(CameraHere(camera="other", boot=BOOT, state="ONLINE"), 0)
 
     assert watch.states(1) == {}
+
+
+def test_frozen_camera_is_missed() -> None:
+    """A camera that repeats its picture is there, and of no use."""
+    watch = CameraWatch(["c1"], 0, GRACE_NS)
+    watch.heard(HERE.model_copy(update={"state": "STALE"}), 0)
+
+    assert watch.states(1) == {"c1": "STALE"}
+    assert watch.lost(1) == {"c1"}
+
+
+def test_lost_camera_can_be_told() -> None:
+    """Deaf is who does not speak: a lost camera's ingest still takes the parts that pass it."""
+    watch = CameraWatch(["c1", "c2"], 0, GRACE_NS)
+    watch.heard(HERE.model_copy(update={"state": "LOST"}), 0)
+
+    assert not watch.deaf("c1", SILENCE_NS)
+    assert watch.deaf("c1", SILENCE_NS + 1)
+    assert watch.deaf("c2", 0)
+    watch.left(CameraLeft(camera="c1", boot=BOOT), 1)
+    assert watch.deaf("c1", 2)
+
+
+def test_counts_outlive_the_goodbye() -> None:
+    """What a camera has counted is known until its process is heard of again."""
+    watch = CameraWatch(["c1"], 0, GRACE_NS)
+    counts = CameraCounts(frames=3)
+    watch.heard(HERE.model_copy(update={"counts": counts}), 0)
+    watch.left(CameraLeft(camera="c1", boot=BOOT), 1)
+
+    assert watch.counts() == {"c1": counts}
