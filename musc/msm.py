@@ -12,6 +12,9 @@ steps it is made of are public, and the sliding window uses the same ones:
 2. ``squared_distances``: from its maxima to true squared distances.
 3. ``mean_of_lowest``: from the distances to every peer to one number.
 
+Where parts lie still, ``locality`` lets a patch look for its like only near its
+own position (``musc.locality``).
+
 Step 1 keeps, for a token a and the tokens b of a peer, max(a.b - |b|^2 / 2): the
 b that maximises it is the nearest one, for zero tokens too, and
 |a - b|^2 = |a|^2 - 2 max(...). The square root touches the P maxima only.
@@ -25,6 +28,8 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from musc.locality import nearest_nearby, restricts, too_far
+
 KEEP_LOWEST = 0.3
 """Share of the peers whose distances count; the authors' interval average."""
 
@@ -36,7 +41,11 @@ _GRAM_BYTES_GPU = 1 << 28  # large enough that starting a kernel costs nothing b
 
 
 def mutual_scores(
-    features: Tensor, keep_lowest: float = KEEP_LOWEST, *, interpolate: bool = False
+    features: Tensor,
+    keep_lowest: float = KEEP_LOWEST,
+    *,
+    interpolate: bool = False,
+    locality: int | None = None,
 ) -> Tensor:
     """Score every patch of every frame against the other frames of the window.
 
@@ -48,21 +57,24 @@ def mutual_scores(
             one peer counts, where the authors' code returns NaN for N <= 4.
         interpolate: Count a fraction of the next peer instead of cutting
             keep_lowest * (N-1) to a whole number.
+        locality: Compare a patch only with those of a peer within so many rows and
+            so many columns of its own position on the H x H grid, P = H*H; None, or
+            H-1 and more, compares it with all of them.
 
     Returns:
         [N, P] mean Euclidean distances, mean over the groups. A frame with a
         token that is not finite scores NaN there; its peers may score NaN too.
 
     Raises:
-        ValueError: Not four axes, fewer than two frames, no group, or a share
-            outside its limits.
+        ValueError: Not four axes, fewer than two frames, no group, a share outside
+            its limits, or a locality that is negative or given for no square grid.
     """
-    _check_window(features, keep_lowest)
+    _check_window(features, keep_lowest, locality)
     frames, groups, patches, _ = features.shape
     wide = wide_dtype(features.dtype)
     total = torch.zeros(frames, patches, dtype=wide, device=features.device)
     for g in range(groups):
-        nearest, half_squares = _nearest_of_all(features[:, g])
+        nearest, half_squares = _nearest_of_all(features[:, g], locality)
         for i in range(frames):
             peers = torch.cat([nearest[i, :i], nearest[i, i + 1 :]])
             distances = squared_distances(peers, half_squares[i]).sqrt_()
@@ -71,18 +83,24 @@ def mutual_scores(
 
 
 def mutual_scores_naive(
-    features: Tensor, keep_lowest: float = KEEP_LOWEST, *, interpolate: bool = False
+    features: Tensor,
+    keep_lowest: float = KEEP_LOWEST,
+    *,
+    interpolate: bool = False,
+    locality: int | None = None,
 ) -> Tensor:
     """``mutual_scores`` in plain loops and float64: [N, G, P, C] -> [N, P]."""
-    _check_window(features, keep_lowest)
+    _check_window(features, keep_lowest, locality)
     frames, groups, patches, _ = features.shape
+    far = too_far(patches, locality).to(features.device)
     kappa = max(1.0, keep_lowest * (frames - 1))
     weights = [1.0] * int(kappa) + [kappa % 1] * interpolate
     scores = torch.zeros(frames, patches, dtype=torch.float64)
     for i, g in product(range(frames), range(groups)):
         own = features[i, g].double()
         peers = [features[j, g].double() for j in range(frames) if j != i]
-        rows = [(own[:, None] - peer).norm(dim=-1).amin(dim=1) for peer in peers]
+        pairs = [(own[:, None] - peer).norm(dim=-1).masked_fill(far, torch.inf) for peer in peers]
+        rows = [distances.amin(dim=1) for distances in pairs]
         lowest = torch.stack(rows).sort(dim=0).values
         for weight, row in zip(weights, lowest, strict=False):
             scores[i] += weight * row / sum(weights) / groups
@@ -90,7 +108,12 @@ def mutual_scores_naive(
 
 
 def nearest_both_ways(
-    one: Tensor, many: Tensor, half_one: Tensor, half_many: Tensor
+    one: Tensor,
+    many: Tensor,
+    half_one: Tensor,
+    half_many: Tensor,
+    *,
+    locality: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Find the nearest tokens between a frame and n peers, both ways from one product.
 
@@ -101,12 +124,18 @@ def nearest_both_ways(
         many: Tokens [n, Q, C] of its peers.
         half_one: ``half_square_norms(one)``, [P].
         half_many: ``half_square_norms(many)``, [n, Q].
+        locality: As ``mutual_scores``; with one, Q = P.
 
     Returns:
         [n, P], for each token a of the frame the max over the tokens b of a peer of
         a.b - |b|^2 / 2; and [n, Q], the same for each token of each peer over the
         tokens of the frame. ``squared_distances`` takes either.
+
+    Raises:
+        ValueError: As ``locality.nearest_nearby``.
     """
+    if locality is not None and restricts(locality, one.shape[0]):
+        return nearest_nearby(one, many, half_one, half_many, locality)
     of_one = half_many.new_empty(many.shape[0], one.shape[0])
     of_many = torch.empty_like(half_many)
     turned = one.to(half_one.dtype).T
@@ -190,7 +219,7 @@ def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _nearest_of_all(tokens: Tensor) -> tuple[Tensor, Tensor]:
+def _nearest_of_all(tokens: Tensor, locality: int | None) -> tuple[Tensor, Tensor]:
     """Maxima [N, N, P] of every ordered pair of one group [N, P, C], and half norms [N, P].
 
     The diagonal is left unset: a frame is never its own peer.
@@ -202,7 +231,7 @@ def _nearest_of_all(tokens: Tensor) -> tuple[Tensor, Tensor]:
     for i in range(frames - 1):
         later = slice(i + 1, frames)
         nearest[i, later], nearest[later, i] = nearest_both_ways(
-            tokens[i], tokens[later], half[i], half[later]
+            tokens[i], tokens[later], half[i], half[later], locality=locality
         )
     return nearest, half
 
@@ -213,11 +242,11 @@ def _peers_per_product(patches: int, like: Tensor) -> int:
     return max(1, limit // (patches * patches * like.element_size()))
 
 
-def _check_window(features: Tensor, keep_lowest: float) -> None:
+def _check_window(features: Tensor, keep_lowest: float, locality: int | None) -> None:
     """Refuse what cannot be scored.
 
     Raises:
-        ValueError: The shape or the share is wrong.
+        ValueError: The shape, the share or the locality is wrong.
     """
     check_share(keep_lowest)
     if features.ndim != 4 or features.shape[1] == 0:  # noqa: PLR2004 - the axes are N, G, P, C
@@ -226,3 +255,4 @@ def _check_window(features: Tensor, keep_lowest: float) -> None:
     if features.shape[0] < 2:  # noqa: PLR2004 - a frame and one peer
         msg = f"features hold {features.shape[0]} frame, wanted at least 2: a frame needs a peer"
         raise ValueError(msg)
+    restricts(locality, features.shape[2])

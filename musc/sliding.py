@@ -15,6 +15,7 @@ voters, and tests hold one to the other after every step.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import TypeAlias
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from musc import msm
 from musc.lnamd import DEGREES, aggregate
+from musc.locality import check_locality, restricts
 
 _Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of tokens and image feature
 
@@ -66,6 +68,7 @@ class SlidingMuSc:
         keep_lowest: float = msm.KEEP_LOWEST,
         *,
         interpolate: bool = False,
+        locality: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -76,21 +79,25 @@ class SlidingMuSc:
             degrees: As ``lnamd.aggregate``.
             keep_lowest: As ``msm.mutual_scores``.
             interpolate: As ``msm.mutual_scores``.
+            locality: As ``msm.mutual_scores``.
             device: Where tokens and pairs live.
             dtype: Type of the stored tokens. The pairs are float32 or wider: a
                 cosine in half precision is off by 0.03 in distance near 0.
 
         Raises:
-            ValueError: A capacity below 2, or a share outside its limits.
+            ValueError: A capacity below 2, a share outside its limits, or a negative
+                locality.
         """
         if capacity < 2:  # noqa: PLR2004 - a frame and one peer
             msg = f"capacity is {capacity}, wanted at least 2 slots: a frame needs a peer"
             raise ValueError(msg)
         msm.check_share(keep_lowest)
+        check_locality(locality)
         self._capacity = capacity
         self._degrees = tuple(degrees)
         self._keep_lowest = keep_lowest
         self._interpolate = interpolate
+        self._locality = locality
         self._device = torch.device(device)
         self._dtype = dtype
         self._votes: dict[int, bool] = {}  # occupied slots, oldest first
@@ -144,7 +151,7 @@ class SlidingMuSc:
             slot, evicted = self._choose_slot()
             rings = self._rings or _Rings(self._capacity, features, image_feature, self._dtype)
             peers = sorted(other for other in self._votes if other != evicted)
-            rings.store(slot, features, image_feature, peers)
+            rings.store(slot, features, image_feature, peers, self._locality)
         self._rings, self._shapes = rings, shapes
         self._votes.pop(slot, None)
         self._votes[slot] = bool(votes)
@@ -283,22 +290,24 @@ class _Rings:
     ) -> None:
         """Take the memory for frames like this one: [G, P, C] and [D]."""
         groups, patches, channels = features.shape
+        held, pairs = (groups, capacity, patches), (capacity, capacity, groups, patches)
         wide = msm.wide_dtype(dtype)
         device = features.device
         # An inference tensor could not be written to outside inference mode.
         with torch.inference_mode(mode=False):
             # Group first: the slots of one group lie side by side and enter a product in one piece.
-            self.tokens = torch.zeros(
-                groups, capacity, patches, channels, dtype=dtype, device=device
-            )
-            self.half_squares = torch.zeros(groups, capacity, patches, dtype=wide, device=device)
-            self.nearest = torch.zeros(
-                capacity, capacity, groups, patches, dtype=wide, device=device
-            )
+            self.tokens = torch.zeros(*held, channels, dtype=dtype, device=device)
+            self.half_squares = torch.zeros(held, dtype=wide, device=device)
+            self.nearest = torch.zeros(pairs, dtype=wide, device=device)
             self.image_features = torch.zeros(capacity, len(image_feature), device=device)
 
     def store(
-        self, slot: int, features: Tensor, image_feature: Tensor, peers: Sequence[int]
+        self,
+        slot: int,
+        features: Tensor,
+        image_feature: Tensor,
+        peers: Sequence[int],
+        locality: int | None,
     ) -> None:
         """Put a frame into a slot, with its pairs with the peers (ascending) both ways.
 
@@ -306,29 +315,35 @@ class _Rings:
         """
         tokens = features.to(self.tokens.dtype)
         half = msm.half_square_norms(tokens)
-        of_new = half.new_empty(len(peers), *half.shape)
+        of_new = half.new_empty(self.tokens.shape[1], *half.shape)
         of_peers = torch.empty_like(of_new)
-        for g in range(len(half)):
-            rows = 0
-            for run in _runs(peers):
-                at = slice(rows, rows + run.stop - run.start)
-                of_new[at, g], of_peers[at, g] = msm.nearest_both_ways(
-                    tokens[g], self.tokens[g, run], half[g], self.half_squares[g, run]
-                )
-                rows = at.stop
+        # A full window has peers on both sides of the slot that is used again. Near the same
+        # position, two products of 15 peers take 94 ms where one of 32 takes 80.
+        runs = _runs(peers, bridged=int(restricts(locality, half.shape[1])))
+        for g, run in product(range(len(half)), runs):
+            of_new[run, g], of_peers[run, g] = msm.nearest_both_ways(
+                tokens[g],
+                self.tokens[g, run],
+                half[g],
+                self.half_squares[g, run],
+                locality=locality,
+            )
         self.tokens[:, slot] = tokens
         self.half_squares[:, slot] = half
         self.image_features[slot] = image_feature
         index = torch.tensor(peers, dtype=torch.long, device=half.device)
-        self.nearest[slot, index] = of_new
-        self.nearest[index, slot] = of_peers
+        self.nearest[slot, index] = of_new[index]
+        self.nearest[index, slot] = of_peers[index]
 
 
-def _runs(slots: Sequence[int]) -> list[slice]:
-    """Cut ascending slots into slices of consecutive ones: 0 1 2 5 6 -> 0:3, 5:7."""
+def _runs(slots: Sequence[int], bridged: int) -> list[slice]:
+    """Cut ascending slots into slices of consecutive ones: 0 1 2 5 6 -> 0:3, 5:7.
+
+    Gaps of up to ``bridged`` slots become part of a slice.
+    """
     runs: list[slice] = []
     for slot in slots:
-        if runs and runs[-1].stop == slot:
+        if runs and slot - runs[-1].stop <= bridged:
             runs[-1] = slice(runs[-1].start, slot + 1)
         else:
             runs.append(slice(slot, slot + 1))

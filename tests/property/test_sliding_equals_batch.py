@@ -1,5 +1,7 @@
 """Any history of pushes, evictions and votes scores like a batch of what is left.
 
+With a locality too: then the batch's tokens look only near their own position.
+
 Distances are compared squared. The square root is ill-conditioned near 0: two
 near copies at squared distance 1e-6 +- 1e-7 differ by little there and by much
 in distance, and the snap to 0 moves a distance by 1e-3. Every squared distance is
@@ -16,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from torch import Tensor
 
 from musc.lnamd import aggregate
+from musc.locality import too_far
 from musc.msm import mutual_scores_naive
 from musc.sliding import SlidingMuSc, SlotError
 
@@ -41,18 +44,21 @@ def drawn_tokens(kind: str, seed: int, earlier: list[Tensor]) -> Tensor:
     return fresh
 
 
-def true_squares(one: Tensor, other: Tensor) -> Tensor:
+def true_squares(one: Tensor, other: Tensor, locality: int | None) -> Tensor:
     """Squared distance [G, P] of each token [G, P, C] to its nearest, in float64."""
-    return (one[:, :, None] - other[:, None]).square().sum(dim=-1).amin(dim=-1)
+    squares = (one[:, :, None] - other[:, None]).square().sum(dim=-1)
+    return squares.masked_fill(too_far(PATCHES, locality), torch.inf).amin(dim=-1)
 
 
 class SlidingEqualsBatch(RuleBasedStateMachine):
     """A window and its naive twin: a list of frames, scored as a batch each time."""
 
+    locality: int | None = None
+
     def __init__(self) -> None:
         """Start with an empty window."""
         super().__init__()
-        self.window = SlidingMuSc(CAPACITY, DEGREES, KEEP)
+        self.window = SlidingMuSc(CAPACITY, DEGREES, KEEP, locality=self.locality)
         self.frames: dict[int, tuple[Tensor, bool]] = {}  # slot: features, votes; oldest first
         self.pushed: list[Tensor] = []
 
@@ -103,7 +109,8 @@ class SlidingEqualsBatch(RuleBasedStateMachine):
             peers = [voter for voter in self.voters() if voter != slot]
             if not peers:
                 continue
-            true = torch.stack([true_squares(features, self.frames[peer][0]) for peer in peers])
+            others = [self.frames[peer][0] for peer in peers]
+            true = torch.stack([true_squares(features, other, self.locality) for other in others])
             ours = self.window.squared_distances(slot).double()
             torch.testing.assert_close(ours, true, atol=SQUARED, rtol=0.0)
 
@@ -117,7 +124,7 @@ class SlidingEqualsBatch(RuleBasedStateMachine):
                     self.window.patch_scores(slot)
                 continue
             features = torch.stack([self.frames[member][0] for member in batch])
-            true = mutual_scores_naive(features, KEEP)[0]
+            true = mutual_scores_naive(features, KEEP, locality=self.locality)[0]
             ours = self.window.patch_scores(slot).double()
             torch.testing.assert_close(ours, true, atol=SQUARED**0.5, rtol=0.0)
 
@@ -126,5 +133,16 @@ class SlidingEqualsBatch(RuleBasedStateMachine):
         return [slot for slot, (_, votes) in self.frames.items() if votes]
 
 
+class NearbySlidingEqualsBatch(SlidingEqualsBatch):
+    """The same where a patch sees only its neighbours: 3 x 3 patches, not across the frame."""
+
+    locality = 1
+
+
+HISTORIES = settings(max_examples=25, stateful_step_count=15, deadline=None)
+
 TestSlidingEqualsBatch = SlidingEqualsBatch.TestCase
-TestSlidingEqualsBatch.settings = settings(max_examples=25, stateful_step_count=15, deadline=None)
+TestSlidingEqualsBatch.settings = HISTORIES
+
+TestNearbySlidingEqualsBatch = NearbySlidingEqualsBatch.TestCase
+TestNearbySlidingEqualsBatch.settings = HISTORIES
