@@ -54,6 +54,8 @@ class MuscSettings(Settings):
     """Neighbourhoods, in patches, that tokens are averaged over; odd numbers."""
     keep_lowest: float = Field(default=0.3, gt=0, le=1)
     """Share of the peers, the most similar ones, whose distances count."""
+    locality_patches: int | None = Field(default=None, ge=0, le=64)
+    """Compare a patch only this far from its own position; for parts that lie still in view."""
     neighbours: list[Annotated[int, Field(ge=1, le=512)]] = Field(
         default=[1, 2, 3], min_length=1, max_length=8
     )

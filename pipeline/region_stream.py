@@ -55,7 +55,12 @@ class RegionStream:
         self._rescores = judge.score == "rescored"
         self._image_size = image_size
         self._window = SlidingMuSc(
-            self._size, tuple(musc.degrees), musc.keep_lowest, interpolate=True, device=device
+            self._size,
+            tuple(musc.degrees),
+            musc.keep_lowest,
+            interpolate=True,
+            locality=musc.locality_patches,
+            device=device,
         )
         share = judge.rejects_per_1000 / regions
         self._judge = make_judge(judge.model_copy(update={"rejects_per_1000": share}))
