@@ -123,6 +123,8 @@ class Ingest:
         self._finished_ns: int | None = None
         self._next_presence_ns = 0
         self._next_capture_ns = 0
+        self._nothing_waits = False
+        """Whether the camera had no picture when it was asked last; it wakes us for the next."""
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Work until the source is finished and its frames are settled, or ``stop``."""
@@ -171,7 +173,8 @@ class Ingest:
 
     def _wait_ms(self) -> int:
         due_ns = self._next_capture_ns - self._clock.monotonic_ns()
-        if self._may_capture(self._next_capture_ns):
+        sleeps = self._nothing_waits and self._camera.wakeup is not None
+        if not sleeps and self._may_capture(self._next_capture_ns):
             return max(0, min(POLL_MS, due_ns // 1_000_000))
         return POLL_MS
 
@@ -197,6 +200,7 @@ class Ingest:
             self._finished_ns = now
             log.info("camera %s: source finished", self._settings.camera)
             return
+        self._nothing_waits = picture is None
         if picture is None:
             return
         self._next_capture_ns = now + self._settings.interval_ms * 1_000_000

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from ingest_rig import Rig, good, only
 
+from edge.ingest import POLL_MS
 from edge.sources import SourceError
+from edge.wakeup import Wakeup
 from edge.wire import Announced, Lost
 
 if TYPE_CHECKING:
@@ -147,3 +149,17 @@ def test_close_lets_everything_go(zmq_context: Context, ipc_folder: Path) -> Non
     assert zmq_context.closed
     with pytest.raises(OSError, match="Bad file descriptor"):
         line.ingest._counter.next()
+
+
+def test_live_camera_is_not_asked_again_and_again(rig: MakeRig) -> None:
+    """A camera that wakes ingest is left alone while it has nothing, and emptied once it has."""
+    line = rig(None, good(), good(1))
+    line.ingest._camera.wakeup = wakeup = Wakeup()
+
+    waits = []
+    for _ in range(3):
+        line.ingest.step()
+        waits.append(line.ingest._wait_ms())
+    wakeup.close()
+
+    assert waits == [POLL_MS, 0, 0]
