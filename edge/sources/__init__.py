@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from edge.errors import LineError
 from edge.frame import CameraState, PixelFormat, Pixels
-
-if TYPE_CHECKING:
-    from edge.wakeup import Wakeup
 
 CaptureLoss = Literal["corrupt", "dropped"]
 """Why a capture has no pixels: they cannot be used, or there was no room for them."""
@@ -77,6 +74,18 @@ class CameraEvent:
     detail: dict[str, str | int | float] = field(default_factory=dict)
 
 
+class Pollable(Protocol):
+    """What a poller can wait for."""
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll for reading."""
+        ...
+
+    def clear(self) -> None:
+        """Take note; the poller sleeps again."""
+        ...
+
+
 class Source:
     """A camera, or something that stands for one; used by one thread.
 
@@ -86,7 +95,7 @@ class Source:
 
     counts_triggers = False
     """Whether a gap in ``Capture.counter`` is a trigger without a picture."""
-    wakeup: Wakeup | None = None
+    wakeup: Pollable | None = None
     """Set when a capture waits, for a poller; None where ``read`` never has to wait."""
 
     def read(self) -> Capture | None:

@@ -90,11 +90,7 @@ class FolderSource(Source):
 def _list_images(folder: Path) -> list[Path]:
     """Return the image files directly in a folder, by name in code point order."""
     try:
-        files = [
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-        ]
+        files = [path for path in folder.iterdir() if is_image_name(path.name) and path.is_file()]
     except OSError as error:
         msg = f"image folder {folder}: {error.strerror or error}"
         raise SourceError(msg) from error
@@ -122,6 +118,11 @@ def read_capture(file: Path, read: Callable[[Path], bytes] = Path.read_bytes) ->
     pixel_format: PixelFormat = "mono" if pixels.ndim == 2 else "bgr"  # noqa: PLR2004 - (height, width)
     bit_depth = 8 * pixels.dtype.itemsize
     return Capture(pixels, pixel_format, bit_depth, part_id, origin)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file of this name is read: of a known type, and not hidden."""
+    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
 
 
 def shown_name(file: Path) -> str:

@@ -8,9 +8,11 @@ and is then told at the end; one that it fills in cannot be seen.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cv2
+import numpy as np
+import numpy.typing as npt
 
 from edge.frame import ORIGIN_LIMIT
 from edge.sources import Capture, EndOfSourceError, Source, SourceError
@@ -18,9 +20,6 @@ from edge.sources.folder import named_part, shown_name, silent_opencv
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import numpy as np
-    import numpy.typing as npt
 
 NUMBER_LENGTH = len("-000001")
 
@@ -99,7 +98,7 @@ class VideoSource(Source):
             return None
         with silent_opencv():
             ok, pixels = self._video.read()
-        return pixels if ok else None
+        return np.asarray(pixels, np.uint8) if ok else None
 
     def _cut_short(self) -> Capture:
         """Return the one fault that stands for what the file lacks."""
@@ -107,7 +106,7 @@ class VideoSource(Source):
         self._number = self._stated = there + 1
         return self._capture(None, f"the video ends at frame {there} of {stated}")
 
-    def _capture(self, pixels: Any, fault: str = "") -> Capture:
+    def _capture(self, pixels: npt.NDArray[np.uint8] | None, fault: str = "") -> Capture:
         number = self._number
         suffix = f"#{number}"
         return Capture(
