@@ -92,6 +92,10 @@ class Ears:
         """Return the JSON messages of a topic."""
         return [json.loads(payload) for _, name, payload in self.heard if name == topic]
 
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Say something, as the plant does."""
+        self._session.publish(topic, payload, qos=1)
+
     def close(self) -> None:
         """Listen no more."""
         self._session.close()
