@@ -204,7 +204,7 @@ class WithinPeriod(_Counting):
 
 
 class CameraLost(Condition):
-    """Any camera is not there."""
+    """Any camera is not there, or repeats its picture."""
 
     _lost: frozenset[str] = frozenset()
 
