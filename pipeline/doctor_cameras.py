@@ -52,6 +52,7 @@ PRESENT, FREE, SETTINGS, PICTURE, RATE, TRIGGERED = (
     "camera.present", "camera.free", "camera.settings", "camera.picture", "camera.rate",
     "camera.trigger_rate",
 )  # fmt: skip
+MS_PER_MINUTE = 60_000
 WORK_S = 40.0
 """Beside the time to open: the first picture, the measurement, the closing."""
 HARDWARE_S = 1.0
@@ -257,6 +258,12 @@ def _free(look: _Look, device: Device) -> Finding:
             RATE, figure, f"{rate.pictures} pictures came",
             f"Raise {look.key}.fps or shorten the exposure, or lower part.rate_per_minute to "
             f"{math.floor(rate.per_minute)}.",
+        )  # fmt: skip
+    interval_ms = look.camera.interval_ms
+    if interval_ms * needed > MS_PER_MINUTE:
+        return fail(
+            RATE, figure, f"interval_ms = {interval_ms} lets fewer of them pass",
+            f"Lower {look.key}.interval_ms to {math.floor(MS_PER_MINUTE / needed)}.",
         )  # fmt: skip
     if rate.failed:
         why = f"{rate.failed} of {rate.pictures + rate.failed} buffers failed"

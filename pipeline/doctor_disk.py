@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pipeline.config import Config
 
+GB, MB = 1_000_000_000, 1_000_000
 SCAN_S = 20.0
 """For the sizes of the evidence: 100,000 files take about a second on a local disk."""
 STATE, COUNTERS, FREE, EVIDENCE, BUDGET = (
@@ -63,7 +64,7 @@ def free_on(path: Path) -> int:
 
 def size(count: float) -> str:
     """Return a number of bytes as a person reads it."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+    return f"{count / GB:.2f} GB" if count >= GB else f"{count / MB:.1f} MB"
 
 
 def _folder(check: str, folder: Path, key: str) -> Iterator[Finding]:

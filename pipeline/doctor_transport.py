@@ -24,6 +24,8 @@ KEYS, EXPOSURE, PATHS, PORTS = (
     "transport.keys", "transport.exposure", "transport.ipc", "transport.ports",
 )  # fmt: skip
 CONNECT_S = 1.0
+PORT_LIMIT = 65_535
+IN_USE = "the port is in use by another process"
 
 
 def transport_checks(config: Config) -> list[Check]:
@@ -123,9 +125,6 @@ def _ports(config: Config) -> Iterator[Finding]:
         yield ok(PORTS, f"{len(endpoints)} tcp ports free" if endpoints else "no tcp endpoints")
 
 
-IN_USE = "the port is in use by another process"
-
-
 def _unbindable(endpoint: str) -> str:
     """Return why a tcp endpoint cannot be bound; empty where it can, or is another host's.
 
@@ -136,6 +135,8 @@ def _unbindable(endpoint: str) -> str:
     host = "0.0.0.0" if host == "*" else host.strip("[]")  # noqa: S104 - bound, never listened on
     if not port.isdigit() or int(port) == 0:
         return ""
+    if int(port) > PORT_LIMIT:
+        return f"{port} is no port, the highest is {PORT_LIMIT}"
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[
             0
@@ -145,8 +146,6 @@ def _unbindable(endpoint: str) -> str:
             probe.bind(address)
     except socket.gaierror:
         return ""
-    except OverflowError:
-        return f"{port} is no port"
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             return ""
