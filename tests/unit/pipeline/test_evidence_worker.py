@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from factories import announcement, inspection
 
+from pipeline.config_geometry import GeometrySettings
 from pipeline.evidence import EvidenceStore
 from pipeline.evidence_worker import (
     QUEUE_LIMIT,
@@ -19,7 +20,7 @@ from pipeline.evidence_worker import (
     Stored,
 )
 from pipeline.heatmap import decode_8bit, encode_png
-from pipeline.regions import grid_to_sensor
+from pipeline.regions import grid_to_sensor, make_view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,6 +57,26 @@ def test_failed_frame_gets_image_and_overlay(tmp_path: Path) -> None:
     assert (tmp_path / failed.path).with_suffix(".heatmap.png").read_bytes() == failed.heatmap
     assert passed.path is not None
     assert passed.heatmap is None
+
+
+def test_overlay_of_a_cropped_picture(tmp_path: Path) -> None:
+    """The image begins where the frame did: the colour lies on it as on the sensor, less that."""
+    grid = np.zeros((4, 4), np.float32)
+    grid[1, 2] = 1.0
+    affine = make_view(GeometrySettings(), (32, 32), (500, 70), 4).affine
+    worker = EvidenceWorker(EvidenceStore(tmp_path, 1_000_000))
+    seen = inspection(
+        verdict="FAIL", patch_scores=grid, affine=affine, map_level=0.5, offset_px=(500, 70)
+    )
+
+    worker.put(announcement(1).key, IMAGE, seen)
+    (stored,) = collected(worker, 1)
+    worker.close(1.0)
+
+    assert stored.heatmap is not None
+    rows, columns = np.nonzero((decode_8bit(stored.heatmap, "") != 90).any(axis=2))
+    assert rows.mean() == pytest.approx(1.5 * 8 - 0.5, abs=0.6)
+    assert columns.mean() == pytest.approx(2.5 * 8 - 0.5, abs=0.6)
 
 
 def test_screens_get_a_small_heatmap(tmp_path: Path) -> None:

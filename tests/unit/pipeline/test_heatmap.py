@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 
+from pipeline.config_geometry import GeometrySettings
 from pipeline.heatmap import (
     HeatmapError,
     decode_8bit,
     encode_png,
-    grid_to_sensor,
     overlay,
     strongest_box,
 )
+from pipeline.regions import grid_to_sensor, make_view, on_picture
 
 GREY = np.full((80, 160), 90, np.uint8)
 AFFINE = grid_to_sensor((8, 8), 80, 160)
+FRAME = (0, 0, 160, 80)
 
 
 def scores(*hot: tuple[int, int, float]) -> np.ndarray:
@@ -52,16 +56,61 @@ def test_colour_lies_over_the_patch() -> None:
     assert columns.mean() == pytest.approx(5.5 * 20 - 0.5, abs=0.6)
 
 
+@pytest.mark.parametrize("rotate_deg", [0, 90, 180, 270])
+@pytest.mark.parametrize("offset_px", [(0, 0), (300, 44)])
+def test_colour_lies_over_the_patch_of_a_turned_part(
+    rotate_deg: Any, offset_px: tuple[int, int]
+) -> None:
+    """Over a picture as it came the colour is where the patch is, turned and cropped or not."""
+    view = make_view(GeometrySettings(rotate_deg=rotate_deg), (80, 160), offset_px, 8)
+    row, column = {0: (2, 5), 90: (5, 5), 180: (5, 2), 270: (2, 2)}[rotate_deg]
+
+    painted = overlay(GREY, scores((row, column, 0.9)), 0.5, on_picture(view.affine, offset_px))
+
+    rows, columns = np.nonzero((painted != 90).any(axis=2))
+    assert painted.shape == (80, 160, 3)
+    assert rows.mean() == pytest.approx(2.5 * 10 - 0.5, abs=0.6)
+    assert columns.mean() == pytest.approx(5.5 * 20 - 0.5, abs=0.6)
+
+
 def test_box_covers_the_connected_region() -> None:
     """The box is that of the region around the maximum, not of all hot patches."""
     grid = scores((2, 5, 0.9), (3, 6, 0.6), (7, 0, 0.8))
 
-    assert strongest_box(grid, 0.5, AFFINE) == (100, 20, 40, 20)
+    assert strongest_box(grid, 0.5, AFFINE, FRAME) == (100, 20, 40, 20)
+
+
+def test_box_of_a_given_peak() -> None:
+    """Where the peak is named the box is that of its region, even if another one is hotter."""
+    grid = scores((2, 5, 0.9), (3, 6, 0.6), (7, 0, 0.8))
+
+    assert strongest_box(grid, 0.5, AFFINE, FRAME, (7, 0)) == (0, 70, 20, 10)
+
+
+@pytest.mark.parametrize("rotate_deg", [0, 90, 180, 270])
+@pytest.mark.parametrize("offset_px", [(0, 0), (300, 44)])
+def test_box_of_a_turned_picture(rotate_deg: Any, offset_px: tuple[int, int]) -> None:
+    """The box of the same sensor patch is the same however the picture is turned for inspection."""
+    view = make_view(GeometrySettings(rotate_deg=rotate_deg), (80, 160), offset_px, 8)
+    row, column = {0: (2, 5), 90: (5, 5), 180: (5, 2), 270: (2, 2)}[rotate_deg]
+
+    box = strongest_box(scores((row, column, 0.9)), 0.5, view.affine, view.frame)
+
+    assert box == (100 + offset_px[0], 20 + offset_px[1], 20, 10)
+
+
+def test_box_ends_where_the_frame_does() -> None:
+    """Rounding never leads out of the picture, and a box has at least one pixel."""
+    shifted = (20.0, 0.0, 16.9, 0.0, 10.0, -20.2)
+
+    assert strongest_box(scores((2, 7, 0.9)), 0.5, shifted, FRAME) == (147, 0, 13, 5)
+    assert strongest_box(scores((0, 7, 0.9)), 0.5, shifted, FRAME) == (147, 0, 13, 1)
+    assert strongest_box(scores((2, 7, 0.9)), 0.5, shifted, (0, 0, 40, 80)) == (39, 0, 1, 5)
 
 
 def test_box_of_a_maximum_just_below_the_level() -> None:
     """Where rounding leaves no patch above the level the maximum alone is the region."""
-    assert strongest_box(scores((0, 0, 0.4999)), 0.5, AFFINE) == (0, 0, 20, 10)
+    assert strongest_box(scores((0, 0, 0.4999)), 0.5, AFFINE, FRAME) == (0, 0, 20, 10)
 
 
 def test_affine_maps_patch_centres() -> None:

@@ -19,7 +19,9 @@ from pipeline.inspection import (
 def test_inspection_travels_whole() -> None:
     """Every field and the patch scores arrive bit by bit."""
     grid = np.random.default_rng(0).random((4, 4), np.float32)
-    sent = inspection(patch_scores=grid, box=(1, 2, 3, 4), affine=(1, 0, 0, 0, 1, 0))
+    sent = inspection(
+        patch_scores=grid, box=(1, 2, 3, 4), affine=(1, 0, 0, 0, 1, 0), offset_px=(7, 9), region=5
+    )
 
     got = decode_inspection(encode_inspection(sent))
 
@@ -53,7 +55,14 @@ def test_grid_of_another_size_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"box": (-3, 0, 5, 5)}, {"box": (0, 0, 0, 5)}, {"model": "what?"}, {"window_n": 10_000}],
+    [
+        {"box": (-3, 0, 5, 5)},
+        {"box": (0, 0, 0, 5)},
+        {"model": "what?"},
+        {"window_n": 10_000},
+        {"offset_px": (-1, 0)},
+        {"region": 65},
+    ],
 )
 def test_what_no_message_could_say_is_refused(wrong: dict[str, object]) -> None:
     """Limits of the public contract hold on the way to the gate already."""

@@ -129,7 +129,7 @@ def test_smaller_regions_show_smaller_defects() -> None:
 
 
 def test_whole_frame_is_scored_as_by_its_parts() -> None:
-    """Without regions, turn and mask all numbers are those of window, RsCIN and judge, by the bit."""
+    """Without regions, turn and mask all numbers are window's, RsCIN's and judge's, bit by bit."""
     look = geometry()
     box, backbone = inspector(look), FakeBackbone()
     window = SlidingMuSc(10, (1, 3, 5), 0.3, interpolate=True)
