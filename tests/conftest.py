@@ -165,3 +165,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-frames", type=int, default=0, help="its least number of frames")
     parser.addoption("--chaos-kills", type=int, default=0, help="its number of kills")
     parser.addoption("--outage-s", type=float, default=0.0, help="how long the broker is away")
+    parser.addoption("--camera-s", type=float, default=0.0, help="how long Basler's cameras run")
