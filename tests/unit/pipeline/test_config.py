@@ -200,6 +200,29 @@ def test_digest_follows_what_changes_results() -> None:
     assert digest() == digest(mqtt={"port": 1884})
     assert digest() != digest(window={"size_frames": 33})
     assert digest() != digest(line={"recipe": "lid-blue"})
+    assert digest() == digest(musc={"batch_frames": 4})
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"roi_px": [0, 0, 9, 9]},
+        {"rotate_deg": 90},
+        {"ignore_px": [[[0, 0], [9, 0], [9, 9]]]},
+        {"columns": 2},
+        {"rows": 2},
+        {"overlap_patches": 1},
+    ],
+)
+def test_digest_follows_where_a_camera_looks(look: dict[str, object]) -> None:
+    """Region of interest, turn, mask and regions change the config hash; a camera's source not."""
+    camera = {"id": "c1", "kind": "synthetic", "interval_ms": 1}
+
+    def digest(**keys: object) -> str:
+        return Config.model_validate({"camera": [camera | keys]}).digest
+
+    assert digest(**look) != digest()
+    assert digest(seed=7) == digest()
 
 
 def test_shipped_config_names_every_key() -> None:

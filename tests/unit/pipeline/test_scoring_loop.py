@@ -45,6 +45,7 @@ class Plant:
 
     def __init__(self, context: Context, settings: Config) -> None:
         """Bind for the scorer and connect to it as camera c1."""
+        self.settings = settings
         self.gate: Socket = bind_router(context, settings.endpoint("inspections"))
         self.camera: Socket = connect_dealer(context, settings.endpoint("frames"), "c1")
         self.scorer = b""
@@ -85,15 +86,15 @@ class Plant:
 class Rig(Plant):
     """The plant around a scorer that works step by step."""
 
-    def __init__(self, context: Context, folder: Path) -> None:
+    def __init__(self, context: Context, folder: Path, batch_frames: int = 1) -> None:
         """Start everything, and wait until the scorer has said that it is there."""
         settings = config(
             line={"state_path": str(folder)}, window={"size_frames": 10, "min_peers": 2}
         )
         super().__init__(context, settings)
         self.clock = FakeClock()
-        box = StandInInspector(settings, sleep=lambda _s: None)
-        self.scoring = Scoring(settings, box, "0badcafe", self.clock, context)
+        self.box = StandInInspector(settings, sleep=lambda _s: None, batch_frames=batch_frames)
+        self.scoring = Scoring(settings, self.box, "0badcafe", self.clock, context)
         assert self.scoring._gate.poll(LIMIT_MS, zmq.POLLOUT), "no gate"
         self.scoring.step()
         self.expect(notes=1)
@@ -149,6 +150,47 @@ def test_recipe_order_counts_from_when_it_is_read(rig: Rig) -> None:
         "NO_RESULT", "NO_RESULT", "PASS", "NO_RESULT", "NO_RESULT",
     ]  # fmt: skip
     assert {one.why for one in rig.inspections[3:]} == {"warming"}
+
+
+def test_fast_camera_does_not_starve_a_slow_one(rig: Rig, zmq_context: Context) -> None:
+    """A frame of a slow camera is inspected after one frame of the fast one, not after all."""
+    slow: Socket = connect_dealer(zmq_context, rig.settings.endpoint("frames"), "c2")
+    rig.hold(*range(1, 21))
+    rig.step(inspections=1)
+    assert slow.poll(LIMIT_MS, zmq.POLLOUT), "the scorer takes nothing"
+    slow.send_multipart(list(encode_frame(frame(1, camera="c2"))))
+    rig.arrive(rig.scoring._cameras)
+
+    for inspected in (2, 3):
+        rig.step(inspections=inspected)
+
+    seen = [(one.announcement.camera, one.announcement.seq) for one in rig.inspections]
+    assert seen == [("c1", 1), ("c1", 2), ("c2", 1)]
+
+
+def test_frames_that_wait_share_a_batch(zmq_context: Context, ipc_folder: Path) -> None:
+    """As many frames as the inspector likes are inspected at once, and each one is answered."""
+    rig = Rig(zmq_context, ipc_folder, batch_frames=3)
+    rig.hold(1, 2, 3, 4)
+
+    rig.step(inspections=3)
+    rig.step(inspections=4)
+
+    assert rig.box.batches == [3]
+    assert [one.announcement.seq for one in rig.inspections] == [1, 2, 3, 4]
+    assert rig.scoring._links[b"c1"].settled == 4
+
+
+def test_order_holds_for_the_whole_batch_after_it(zmq_context: Context, ipc_folder: Path) -> None:
+    """No frame of a batch that begins after an order was read is inspected under the old recipe."""
+    rig = Rig(zmq_context, ipc_folder, batch_frames=2)
+    rig.hold(1, 2, 3, 4)
+    rig.step(inspections=2)
+
+    rig.order(1, "recipe", "lid")
+    rig.step(inspections=4)
+
+    assert [one.recipe for one in rig.inspections] == ["default", "default", "lid", "lid"]
 
 
 def test_change_is_told_at_once(rig: Rig) -> None:
