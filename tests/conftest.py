@@ -166,3 +166,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-kills", type=int, default=0, help="its number of kills")
     parser.addoption("--outage-s", type=float, default=0.0, help="how long the broker is away")
     parser.addoption("--camera-s", type=float, default=0.0, help="how long Basler's cameras run")
+    parser.addoption("--camera-losses", type=int, default=2, help="how often a camera is killed")

@@ -16,6 +16,7 @@ import importlib.util
 import ipaddress
 import sys
 import threading
+import warnings
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -56,7 +57,9 @@ def load_aravis(debian_gi: Path = DEBIAN_GI) -> Library:
     Raises:
         SourceError: There is none for this Python; the message says what to install.
     """
-    with _loading:
+    with _loading, warnings.catch_warnings():
+        # Its importer has the interface of before Python 3.4, which still works.
+        warnings.simplefilter("ignore", ImportWarning)
         try:
             gi = importlib.import_module("gi")
         except ImportError:
