@@ -105,7 +105,7 @@ class NoResultRatioAlarm(_Alarm):
 
 
 class CameraLostAlarm(_Alarm):
-    """Any camera is not there, or repeats its picture; one more that is lost does not ring again."""
+    """Any camera is not there, or repeats its picture; another one does not ring again."""
 
     kind: Literal["camera_lost"]
 
