@@ -17,6 +17,7 @@ import numpy.typing as npt
 from edge.frame import MAX_SIDE_PX
 from edge.sources import Capture, EndOfSourceError, Source
 from edge.sources.synthetic_parts import DefectKind, render_part
+from edge.sources.synthetic_scratch import FineScratch
 
 KINDS: tuple[DefectKind, ...] = get_args(DefectKind)
 """Every kind of defect: scratch, dent, stain, missing."""
@@ -56,6 +57,7 @@ class SyntheticSource(Source):
         height_px: int = 256,
         defect_rate: float = 0.1,
         kinds: Sequence[DefectKind] = KINDS,
+        scratch: FineScratch | None = None,
         pixel_format: Literal["mono", "bgr"] = "mono",
     ) -> None:
         """Set up the line; nothing is drawn yet.
@@ -67,6 +69,7 @@ class SyntheticSource(Source):
             height_px: Height of a picture.
             defect_rate: Chance of a part to be defective, in 0..1.
             kinds: The defects to choose from, each equally likely.
+            scratch: What every defective part has instead, if given.
             pixel_format: ``mono`` or ``bgr``.
 
         Raises:
@@ -79,6 +82,7 @@ class SyntheticSource(Source):
         self._size = (height_px, width_px)
         self._defect_rate = defect_rate
         self._kinds = tuple(kinds)
+        self._scratch = scratch
         self._pixel_format = pixel_format
         self._next = 0
 
@@ -89,7 +93,7 @@ class SyntheticSource(Source):
             index: Its place on the belt, from 0; may lie behind the end.
 
         Raises:
-            ValueError: A negative index.
+            ValueError: A negative index, or no room for the scratch.
         """
         if index < 0:
             msg = f"index is {index}, must be at least 0"
@@ -97,8 +101,11 @@ class SyntheticSource(Source):
         rng = np.random.default_rng([self._seed, index])
         is_defective = rng.random() < self._defect_rate
         kind = self._kinds[rng.integers(len(self._kinds))]
+        if self._scratch is not None:
+            kind = "scratch"
         defect = kind if is_defective else None
-        picture, mask = render_part(rng, *self._size, defect)
+        drawn = self._scratch if is_defective and self._scratch is not None else defect
+        picture, mask = render_part(rng, *self._size, drawn)
         if self._pixel_format == "mono":
             picture = picture @ _GREY
         noise = rng.standard_normal(picture.shape, np.float32)
