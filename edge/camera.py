@@ -73,6 +73,8 @@ class Camera:
         self._counts: Counter[str] = Counter()
         self.wakeup = source.wakeup
         """What a poller waits for, where the source knows when it has something."""
+        self.every_picture_counts = source.every_picture_counts
+        """Whether each picture is of a part."""
 
     @property
     def state(self) -> CameraState:

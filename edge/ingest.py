@@ -203,7 +203,8 @@ class Ingest:
         self._nothing_waits = picture is None
         if picture is None:
             return
-        self._next_capture_ns = now + self._settings.interval_ms * 1_000_000
+        if not self._camera.every_picture_counts:
+            self._next_capture_ns = now + self._settings.interval_ms * 1_000_000
         announcement = self._announcer.announce(picture)
         capture = picture.capture
         if announcement is None or capture.pixels is None:
@@ -277,6 +278,10 @@ class Ingest:
         """Give up what waits and tell the gate for a second; a next start tells it the rest."""
         for frame in self._queue.give_up():
             self._announcer.lose(frame.announcement, "dropped", detail)
+        while self._camera.every_picture_counts and (picture := self._camera.take()) is not None:
+            announcement = self._announcer.announce(picture)
+            if announcement is not None:
+                self._announcer.lose(announcement, "dropped", detail)
         until = self._clock.monotonic_ns() + LAST_WORDS_NS
         while True:
             self._take_notes()

@@ -21,7 +21,7 @@ class _Common(Settings):
     id: CameraId
     """Name of the camera: topic segment, ledger key, folder of its evidence."""
     interval_ms: int = Field(default=0, ge=0, le=3_600_000)
-    """Least time between two captures; 0 takes them as fast as they come."""
+    """Least time between two captures of a camera that nothing triggers; 0 takes all."""
     part_id: Literal["source", "counter", "message"] = "source"
     """Part ids: as the source names parts (files), counted, or each told before its frame."""
     part_endpoint: str = Field(default="", pattern=ENDPOINT)

@@ -95,6 +95,8 @@ class Source:
 
     counts_triggers = False
     """Whether a gap in ``Capture.counter`` is a trigger without a picture."""
+    every_picture_counts = False
+    """Whether each picture is of a part, so that none may be left out or taken later."""
     wakeup: Pollable | None = None
     """Set when a capture waits, for a poller; None where ``read`` never has to wait."""
 

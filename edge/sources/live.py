@@ -78,6 +78,7 @@ class LiveSource(Source):
             rng: For the jitter of reopening.
         """
         self.counts_triggers = settings.trigger in {"hardware", "software"}
+        self.every_picture_counts = settings.trigger != "free"
         self._wakeup = self.wakeup = Wakeup()
         self._device = device
         self._settings = settings
@@ -115,6 +116,9 @@ class LiveSource(Source):
             self._device.trigger()
         except SourceError as error:
             self.reopen(str(error))
+        except Exception as error:  # a driver's own fault must not end ingest
+            log.exception("%s: trigger", self._device.name)
+            self.reopen(f"{type(error).__name__}: {error}")
 
     def reopen(self, reason: str) -> None:
         """Let the thread close the device and open it anew."""
@@ -240,7 +244,7 @@ class LiveSource(Source):
         """Let a picture wait: of a free-running camera the freshest, of others every one."""
         with self._lock:
             self._active_ns = now_ns
-            if self._settings.trigger == "free" and self._waiting:
+            if not self.every_picture_counts and self._waiting:
                 self._waiting.clear()
                 self._counts["skipped"] += 1
             self._waiting.append(capture)
