@@ -6,6 +6,7 @@ libraries along; no other installation of them is needed or used.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple, TypeAlias
 
 from edge.sources import CameraBusyError, CameraMissingError, CameraSetupError, SourceError
@@ -38,7 +39,10 @@ def load_pylon() -> Pylon:
         SourceError: It is not installed, or one of its libraries is missing.
     """
     try:
-        from pypylon import genicam, pylon  # noqa: PLC0415 - who has no such camera needs no pylon
+        with warnings.catch_warnings():
+            # SWIG's types warn as they are made; a warning that is an error ends the process there.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            from pypylon import genicam, pylon  # noqa: PLC0415 - only who has a camera needs it
     except ImportError as error:
         msg = f"Basler cameras need pypylon: pip install 'musc-edge[basler]' ({error})"
         raise SourceError(msg) from error
