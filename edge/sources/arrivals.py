@@ -150,9 +150,7 @@ class Arrivals:
         limit_ns = HELD_NS if in_use else SETTLE_NS
         if arrival.settled and now_ns - since_ns >= limit_ns:
             return False
-        if arrival.name not in self._ready:
-            due_ns = now_ns + SETTLE_NS if in_use else max(now_ns, since_ns + SETTLE_NS)
-            self._waiting[arrival.name] = _Waiting(arrival.stamp, since_ns, due_ns)
+        self._waiting[arrival.name] = _Waiting(arrival.stamp, since_ns, now_ns + SETTLE_NS)
         return True
 
     def remember(self, name: str, stamp: Stamp) -> None:
