@@ -277,10 +277,8 @@ def _triggered(look: _Look, device: Device) -> Finding:
     figure = f"{rate.pictures} pictures of {rate.triggers} triggers at {rate.per_minute:.0f}/min"
     if rate.pictures >= rate.triggers:
         return ok(TRIGGERED, figure, "" if needed else "part.rate_per_minute is not set")
-    why = f"{rate.refused} triggers refused: {rate.reason}" if rate.refused else "triggers missed"
-    share = rate.pictures / rate.triggers
+    slower = "" if rate.fault else f" to {max(1, math.floor(rate.managed_per_minute))}"
     return fail(
-        TRIGGERED, figure, why,
-        f"Shorten the exposure of {look.key}, or lower part.rate_per_minute to "
-        f"{math.floor(share * rate.per_minute)}.",
+        TRIGGERED, figure, rate.fault or "the camera was not ready for the others",
+        f"Shorten the exposure of {look.key}, or lower part.rate_per_minute{slower}.",
     )  # fmt: skip

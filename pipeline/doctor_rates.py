@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from edge.sources import SourceError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from edge.clock import Clock
     from edge.sources import Capture
     from edge.sources.device import Device
@@ -39,13 +41,17 @@ class TriggeredRate:
     """What came of software triggers at a steady rate."""
 
     triggers: int
+    """Those that were due; none is given after the camera has failed."""
     pictures: int
-    refused: int
-    """Triggers that the camera would not take."""
     per_minute: float
     """Rate of the triggers."""
-    reason: str
-    """What the camera said to the last one it refused."""
+    fault: str
+    """Why the camera did not obey; empty where it did."""
+
+    @property
+    def managed_per_minute(self) -> float:
+        """Rate at which the camera had a picture for each trigger."""
+        return self.per_minute * self.pictures / self.triggers
 
 
 def measure_free(device: Device, clock: Clock, per_minute: float | None) -> FreeRate:
@@ -79,34 +85,33 @@ def measure_triggered(device: Device, clock: Clock, per_minute: float | None) ->
 
     A line so slow that this would take too long is triggered faster, and the
     rate that is returned says so. Without a rate, a trigger is fired each half second.
-
-    Raises:
-        SourceError: The camera went away.
     """
     wanted_s = 60 / per_minute if per_minute else WINDOW_S / 4
     count = max(INTERVALS, math.ceil(WINDOW_S / wanted_s))
     interval_s = min(wanted_s, WINDOW_LIMIT_S / count)
     begin_ns = clock.monotonic_ns()
-    pictures, refused, reason = 0, 0, ""
-    for number in range(count):
-        pictures += _collect(device, clock, begin_ns + int(number * interval_s * NS_PER_S))
-        try:
+    pictures, fault = 0, ""
+    try:
+        for number in range(count):
+            for _ in _pictures(device, clock, begin_ns + int(number * interval_s * NS_PER_S)):
+                pictures += 1
             device.trigger()
-        except SourceError as error:
-            refused, reason = refused + 1, str(error)
-    last_s = (count - 1) * interval_s + max(interval_s, GRACE_S)
-    missing = count - refused - pictures
-    pictures += _collect(device, clock, begin_ns + int(last_s * NS_PER_S), missing)
-    return TriggeredRate(count, pictures, refused, 60 / interval_s, reason)
+        last_s = (count - 1) * interval_s + max(interval_s, GRACE_S)
+        for _ in _pictures(device, clock, begin_ns + int(last_s * NS_PER_S)):
+            pictures += 1
+            if pictures == count:
+                break
+    except SourceError as error:
+        fault = str(error)
+    return TriggeredRate(count, pictures, 60 / interval_s, fault)
 
 
-def _collect(device: Device, clock: Clock, until_ns: int, limit: int | None = None) -> int:
-    """Count the good pictures that come until a moment, or until there are enough."""
-    pictures = 0
-    while (now_ns := clock.monotonic_ns()) < until_ns and (limit is None or pictures < limit):
+def _pictures(device: Device, clock: Clock, until_ns: int) -> Iterator[Capture]:
+    """Yield the good pictures that come until a moment."""
+    while (now_ns := clock.monotonic_ns()) < until_ns:
         capture = device.grab((until_ns - now_ns) / NS_PER_S)
-        pictures += capture is not None and capture.pixels is not None
-    return pictures
+        if capture is not None and capture.pixels is not None:
+            yield capture
 
 
 def _moment_ns(capture: Capture, clock: Clock) -> int:
