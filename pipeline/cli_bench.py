@@ -54,3 +54,31 @@ def deadline(
     typer.echo(json.dumps(report.summary(fps)))
     if report.early:
         raise typer.Exit(1)
+
+
+@bench_app.command()
+def msm(
+    *,
+    window: Annotated[int, typer.Option(min=2, max=512, help="Frames in a window.")] = 32,
+    locality: Annotated[
+        int | None,
+        typer.Option(min=0, max=64, help="Compare also near the same position only, in patches."),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds that are timed.")] = 9,
+    frames: Annotated[int, typer.Option(min=1, help="Frames whose AUROC is taken.")] = 200,
+    seed: Annotated[int, typer.Option(help="Which cells, and their order.")] = 0,
+) -> None:
+    """Measure how long a push takes that scores the newest frame of a window.
+
+    The frames are real solar cells, fetched once with the weights. All ways to
+    score take turns in one run; beside the times stand the AUROC of each and the
+    machine's best float32 product.
+    """
+    from pipeline.bench_msm import MsmBench, run_msm_bench
+
+    log_to_stderr("ERROR", "bench")
+    report = run_msm_bench(Console(), MsmBench(window, locality, repeats, frames, seed))
+    print_rows(
+        ("newest frame against", "median ms", "min", "max", "share", "AUROC"), report.table()
+    )
+    typer.echo(json.dumps(report.summary()))

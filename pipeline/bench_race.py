@@ -1,0 +1,151 @@
+"""A race between ways to score the newest frame of a window, and how it is timed.
+
+Every contestant holds the same frames and is given the same next one. The times
+are taken in turns, in one run, so that what else the machine does falls on all of
+them alike; the order moves on by one each round, and a first round is not counted.
+
+A further way to score is a class with ``take`` and ``score``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+
+from musc.sliding import SlidingMuSc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from torch import Tensor
+
+PRODUCT_SIDE_CPU = 1024
+PRODUCT_SIDE_GPU = 4096
+"""Sides of the square matrices whose product shows what the machine can do at most."""
+
+
+class SeenFrame(NamedTuple):
+    """What the backbone made of one frame."""
+
+    tokens: Tensor
+    """Patch tokens [S, P, C]."""
+    image_feature: Tensor
+    """[D], of unit length."""
+    label: int
+    """0 for good, 1 for defective."""
+
+
+class Contestant(Protocol):
+    """One way to score the newest frame of a window."""
+
+    def take(self, frame: SeenFrame) -> None:
+        """Let a frame into the window; the oldest goes where it is full."""
+
+    def score(self) -> Tensor:
+        """Return the patch scores [P] of the newest frame, in main memory."""
+
+
+class SlidingContestant:
+    """The sliding window as the line runs it; one push costs one row and one column."""
+
+    def __init__(
+        self,
+        window: int,
+        degrees: Sequence[int],
+        keep_lowest: float,
+        *,
+        locality: int | None,
+        device: torch.device,
+    ) -> None:
+        """Start with an empty window; arguments as ``SlidingMuSc``."""
+        self._window = SlidingMuSc(
+            window,
+            degrees,
+            keep_lowest,
+            interpolate=True,
+            locality=locality,
+            device=device,
+        )
+        self._newest = 0
+
+    def take(self, frame: SeenFrame) -> None:
+        """Compare the frame with every frame held, both ways."""
+        self._newest = self._window.push(frame.tokens, frame.image_feature)
+
+    def score(self) -> Tensor:
+        """Read the newest frame's scores off the pairs.
+
+        Raises:
+            SlotError: No other frame is there.
+        """
+        return self._window.patch_scores(self._newest).cpu()
+
+
+def start_contestants(
+    contestants: Mapping[str, Contestant], frames: Sequence[SeenFrame], window: int
+) -> dict[str, Callable[[int], object]]:
+    """Fill every window, and return what each contestant does in a round.
+
+    Args:
+        contestants: By name, with empty windows.
+        frames: The first ``window`` fill the windows, the others come one a round.
+        window: Frames that a window holds.
+    """
+    for contestant in contestants.values():
+        for frame in frames[:window]:
+            contestant.take(frame)
+
+    def runner(contestant: Contestant) -> Callable[[int], object]:
+        def run(number: int) -> Tensor:
+            contestant.take(frames[window + number])
+            return contestant.score()
+
+        return run
+
+    return {name: runner(contestant) for name, contestant in contestants.items()}
+
+
+def square_product(device: torch.device) -> Callable[[int], object]:
+    """Return the multiplication of two square float32 matrices, to run once a round."""
+    side = _product_side(device)
+    matrix = torch.rand(side, side, device=device)
+    # One number is read back: a GPU has finished only then.
+    return lambda _number: float((matrix @ matrix)[0, 0])
+
+
+def square_product_flop(device: torch.device) -> int:
+    """Floating-point operations of ``square_product``."""
+    return int(2 * _product_side(device) ** 3)
+
+
+def race(
+    runners: Mapping[str, Callable[[int], object]],
+    rounds: Iterable[int],
+    clock_ns: Callable[[], int] = time.perf_counter_ns,
+) -> dict[str, list[float]]:
+    """Time each runner once a round, in turns.
+
+    Args:
+        runners: By name; each is called with the number of the round.
+        rounds: Numbers 0, 1, ...; round 0 warms up and is not counted.
+        clock_ns: Nanoseconds.
+
+    Returns:
+        Milliseconds by name, one for each counted round.
+    """
+    times_ms: dict[str, list[float]] = {name: [] for name in runners}
+    names = list(runners)
+    for number in rounds:
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            begin = clock_ns()
+            runners[name](number)
+            if number:
+                times_ms[name].append((clock_ns() - begin) / 1e6)
+    return times_ms
+
+
+def _product_side(device: torch.device) -> int:
+    return PRODUCT_SIDE_CPU if device.type == "cpu" else PRODUCT_SIDE_GPU
