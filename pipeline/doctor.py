@@ -25,6 +25,7 @@ Verdict = Literal["ok", "warn", "fail", "skipped"]
 GOOD: frozenset[Verdict] = frozenset({"ok", "warn"})
 """Verdicts that a later check may build upon."""
 PUT_RIGHT = "Put right what this message names."
+SAME_USER = "Run the doctor as the user that runs the line, or let this user read it."
 REPORT_IT = "Report this message together with the output of `musc-edge doctor --json`."
 
 
@@ -162,6 +163,8 @@ def _work(check: Check, found: queue.SimpleQueue[Finding | None]) -> None:
             found.put(one)
     except LineError as error:
         found.put(fail(check.name, "", str(error), PUT_RIGHT))
+    except PermissionError as error:
+        found.put(fail(check.name, "", str(error), SAME_USER))
     except BaseException as error:  # noqa: BLE001 - whatever it stumbles on, the others go on
         detail = f"this check itself failed: {type(error).__name__}: {error}"
         found.put(fail(check.name, "", detail, REPORT_IT))

@@ -217,9 +217,21 @@ def _refusals(config: Config, names: Sequence[str]) -> tuple[dict[str, str], str
             return {}, NOT_TOLD
         if greeting.refusal or not greeting.takes_qos_2:
             return {}, NOT_TOLD
-        refused = {topic: why for topic in topics if (why := talk.refusal_to_say(topic))}
-        talk.leave()
-    return refused, ""
+        return _refused(talk, topics), ""
+
+
+def _refused(talk: BrokerTalk, topics: Sequence[str]) -> dict[str, str]:
+    """Ask for each topic; some brokers answer a topic that they forbid with the end."""
+    refused: dict[str, str] = {}
+    for topic in topics:
+        try:
+            why = talk.refusal_to_say(topic)
+        except TalkError as error:
+            return refused | {topic: str(error)}
+        if why:
+            refused[topic] = why
+    talk.leave()
+    return refused
 
 
 def _rights_remedy(config: Config, topic: str) -> str:

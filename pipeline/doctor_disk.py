@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from typing import TYPE_CHECKING
@@ -52,7 +53,11 @@ def unwritable(folder: Path) -> str:
 
 def nearest(path: Path) -> Path:
     """Return the path, or the nearest above it that exists."""
-    while not path.exists() and path != path.parent:
+    while path != path.parent:
+        # Where a folder above it may not be entered, that folder is the answer.
+        with contextlib.suppress(PermissionError):
+            if path.exists():
+                break
         path = path.parent
     return path
 
@@ -118,7 +123,7 @@ def _evidence(config: Config) -> Iterator[Finding]:
 def _budget(config: Config) -> Iterator[Finding]:
     """Hold what the evidence may still grow by to what is free beside the alarm's limit."""
     evidence = config.evidence
-    used = sum(file.stat().st_size for file in evidence.path.rglob("*.png"))
+    used = sum(_bytes_of(file) for file in evidence.path.rglob("*.png"))
     free = free_on(evidence.path)
     growth = max(0, evidence.max_bytes - used)
     figure = f"may grow by {size(growth)}, {size(free)} free"
@@ -136,3 +141,11 @@ def _budget(config: Config) -> Iterator[Finding]:
         )  # fmt: skip
         return
     yield ok(BUDGET, figure)
+
+
+def _bytes_of(file: Path) -> int:
+    """Return the size of a file; a running line may just have deleted it."""
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

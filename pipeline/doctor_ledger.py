@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from pipeline.doctor import Check, Finding, fail, ok, skipped
+from pipeline.doctor import SAME_USER, Check, Finding, fail, ok, skipped
 from pipeline.doctor_disk import size, unwritable
 from pipeline.doctor_running import what_runs
 
@@ -67,6 +67,8 @@ def _not_searched(path: Path, figure: str, why: str, search_s: float) -> Finding
     """Return what stopped the search: its limit, or another kind of file."""
     if "interrupted" in why:
         return ok(INTACT, figure, f"no fault within the {search_s:g} s that it was searched")
+    if "unable to open" in why:
+        return fail(INTACT, figure, why, SAME_USER)
     if "no such table" in why:
         return fail(INTACT, figure, f"no ledger: {why}", "Give another file in ledger.path.")
     return _damaged(path, figure, why)

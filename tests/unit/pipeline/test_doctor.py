@@ -74,6 +74,19 @@ def test_operator_error_is_told_as_it_is() -> None:
     assert findings[0].detail == "transport.keys_path: /keys: no such folder"
 
 
+def test_wrong_user_is_told() -> None:
+    """What this user may not look at is no fault of the program."""
+
+    def refuse() -> Iterator[Finding]:
+        raise PermissionError(13, "Permission denied", "/var/lib/line")
+        yield
+
+    findings = found([Check("a", refuse)])
+
+    assert "/var/lib/line" in findings[0].detail
+    assert "as the user that runs the line" in findings[0].remedy
+
+
 def test_hanging_check_costs_its_limit_and_no_more() -> None:
     """A check that never answers has failed after its limit, and the next is made."""
     never = threading.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from pipeline.config import Config
     from pipeline.doctor import Finding
+
+
+LIMIT_S = 15.0
 
 
 def line(folder: Path, **mqtt: Any) -> Config:
@@ -104,6 +108,33 @@ def test_protocol_that_the_broker_does_not_speak(
     failed = [one for one in findings.values() if one.verdict == "fail"]
     assert [one.check for one in failed] == ["broker.protocol"]
     assert 'mqtt.protocol = "3.1.1"' in failed[0].remedy
+
+
+@pytest.mark.parametrize("answer", [b"\x50\x03\x00\x01\x87", b"\xe0\x01\x87", b""])
+def test_broker_that_forbids_plc(tmp_path: Path, answer: bytes) -> None:
+    """A broker says no with its answer, with a goodbye, or by hanging up: each is a refusal."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve, args=(server, answer))
+        thread.start()
+        port = server.getsockname()[1]
+
+        findings = looked_at(line(tmp_path, port=port))
+
+    thread.join(LIMIT_S)
+    assert findings["broker.login"].verdict == "ok"
+    assert findings["broker.plc"].verdict == "fail"
+    assert "topic write musc/v1/site/area/line/station/plc" in findings["broker.plc"].remedy
+
+
+def serve(server: socket.socket, answer: bytes) -> None:
+    """Let everybody in, and answer each message so; end with the last of the checks."""
+    for _ in ("broker.reach", "broker.login", "broker.plc", "broker.topics"):
+        client, _ = server.accept()
+        with client:
+            if client.recv(4096):
+                client.sendall(b"\x20\x03\x00\x00\x00")
+            if client.recv(4096) not in {b"", b"\xe0\x00"}:
+                client.sendall(answer)
 
 
 def test_port_without_encryption(tmp_path: Path, embedded_broker: EmbeddedBroker) -> None:

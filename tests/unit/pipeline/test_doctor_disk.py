@@ -145,6 +145,31 @@ def test_budget_must_fit(
     assert ("evidence.max_bytes" in finding.remedy) == (verdict != "ok")
 
 
+def test_evidence_that_is_deleted_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A running line deletes old evidence while it is counted: that is no fault."""
+    (tmp_path / "evidence").mkdir()
+    gone = tmp_path / "evidence" / "1.png"
+    monkeypatch.setattr(type(gone), "rglob", lambda *_: iter([gone]))
+
+    assert looked_at(line(tmp_path))["evidence.budget"].verdict == "ok"
+
+
+def test_folder_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below a folder of another user, that folder is what cannot be written."""
+    exists = type(tmp_path).exists
+
+    def guarded(path: Path, **options: Any) -> bool:
+        if tmp_path in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path, **options)
+
+    monkeypatch.setattr(type(tmp_path), "exists", guarded)
+
+    assert nearest(tmp_path / "state" / "deeper") == tmp_path
+
+
 def test_no_evidence_needs_no_folder(tmp_path: Path) -> None:
     """A line that keeps no evidence is not held to its folder and budget."""
     (tmp_path / "evidence").write_text("a file")

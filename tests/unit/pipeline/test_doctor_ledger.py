@@ -100,6 +100,21 @@ def test_other_database_is_no_ledger(tmp_path: Path) -> None:
     assert finding.remedy == "Give another file in ledger.path."
 
 
+def test_ledger_of_another_user(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ledger that this user may not open is not damaged."""
+
+    def refuse(*_: object, **__: object) -> None:
+        msg = "unable to open database file"
+        raise sqlite3.OperationalError(msg)
+
+    monkeypatch.setattr(sqlite3, "connect", refuse)
+
+    finding = looked_at(ledger)["ledger.intact"]
+
+    assert finding.verdict == "fail"
+    assert "as the user that runs the line" in finding.remedy
+
+
 def test_long_search_ends(ledger: Path) -> None:
     """A search that takes longer than its limit has found no fault so far, and says so."""
     seconds = iter(range(0, 10_000, 5))
