@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Literal
 from edge.sources import CameraBusyError, Capture, SourceError
 from edge.sources.aravis_library import connect, load_aravis
 from edge.sources.aravis_setup import TRIGGERED, Setup, Shape
+from edge.sources.camera_calls import CameraCalls
 from edge.sources.pixel_formats import byte_count, decode
-from edge.sources.software_trigger import SoftwareTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +36,8 @@ BUFFERS = 8
 """Pictures that Aravis may hold while one is decoded; at 12 megapixels of grey 100 MB."""
 RELEASE_LIMIT_S = 0.5
 """A camera that is there is released in milliseconds; a dead one in 10 s, by a thread."""
+ANSWER_LIMIT_S = 1.5
+"""Aravis asks a silent camera five times, for 2.5 s; three must do to call it alive."""
 GIGE_CONTROL_REGISTER = 0x0A00
 """Control channel privilege (GigE Vision); 0 after a restart."""
 GIGE_CONTROL_BITS = 0b11
@@ -103,7 +105,7 @@ class _Opened:
     lost: threading.Event
     handler: int
     """Of the signal that sets ``lost``."""
-    trigger: SoftwareTrigger | None = None
+    calls: CameraCalls
 
 
 class AravisDevice:
@@ -167,22 +169,19 @@ class AravisDevice:
             SourceError: The camera is not open for software triggers.
         """
         opened = self._opened
-        if opened is None or opened.trigger is None:
+        # The thread that grabs may let go of the camera at any moment.
+        camera = opened.camera if opened is not None else None
+        if opened is None or camera is None or not self.can_trigger:
             msg = f"{self.name}: not open for software triggers"
             raise SourceError(msg)
-        opened.trigger.ask()
+        opened.calls.order(camera.software_trigger)
 
     def is_alive(self) -> bool:
-        """Tell whether the camera answers and is controlled; that it does not takes 2.5 to 5 s."""
+        """Tell whether the camera answers, and obeys this process."""
         opened = self._opened
         if opened is None or opened.lost.is_set():
             return False
-        register = GIGE_CONTROL_REGISTER if self._is_gige else USB_VERSION_REGISTER
-        try:
-            value = opened.camera.get_device().read_register(register)
-        except self._library.error:
-            return False
-        return not self._is_gige or bool(value & GIGE_CONTROL_BITS)
+        return opened.calls.confirms(lambda: self._is_controlled(opened), ANSWER_LIMIT_S)
 
     def close(self) -> None:
         """Let go of the camera; more calls do nothing, and it may be opened again.
@@ -205,7 +204,7 @@ class AravisDevice:
         camera, lost = connect(self._library, self._settings.device), threading.Event()
         handler = camera.get_device().connect("control-lost", lambda *_: lost.set())
         self._is_gige = bool(camera.is_gv_device())
-        self._opened = _Opened(camera, None, lost, handler)
+        self._opened = _Opened(camera, None, lost, handler, CameraCalls(self._library.error))
         return self._opened
 
     def _start(self, opened: _Opened, check_time: Callable[[], None]) -> None:
@@ -225,8 +224,6 @@ class AravisDevice:
         except library.error as error:
             msg = f"the stream does not start: {getattr(error, 'message', error)}"
             raise SourceError(msg) from error
-        if self.can_trigger:
-            opened.trigger = SoftwareTrigger(opened.camera.software_trigger, library.error)
 
     def _deadline(self) -> Callable[[], None]:
         """Return what raises once the opening has taken too long."""
@@ -240,6 +237,13 @@ class AravisDevice:
 
         return check
 
+    def _is_controlled(self, opened: _Opened) -> bool:
+        device = opened.camera.get_device()
+        if not self._is_gige:
+            device.read_register(USB_VERSION_REGISTER)
+            return True
+        return bool(device.read_register(GIGE_CONTROL_REGISTER) & GIGE_CONTROL_BITS)
+
     def _usable(self) -> _Opened:
         opened = self._opened
         if opened is None:
@@ -248,8 +252,8 @@ class AravisDevice:
         if opened.lost.is_set():
             msg = f"{self.name}: control is lost, it was restarted or does not answer"
             raise SourceError(msg)
-        if opened.trigger is not None and opened.trigger.fault:
-            msg = f"{self.name}: it did not obey a trigger: {opened.trigger.fault}"
+        if opened.calls.fault:
+            msg = f"{self.name}: it does not obey: {opened.calls.fault}"
             raise SourceError(msg)
         return opened
 
@@ -305,9 +309,7 @@ class AravisDevice:
 
 def _release(opened: _Opened, error: type[Exception]) -> None:
     """Stop the camera and drop it: Aravis frees what nobody refers to."""
-    if opened.trigger is not None:
-        opened.trigger.close()
-        opened.trigger = None
+    opened.calls.close()
     opened.camera.get_device().disconnect(opened.handler)
     if not opened.lost.is_set():
         with suppress(error):
