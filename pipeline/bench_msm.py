@@ -155,7 +155,7 @@ class MsmReport:
         }
 
     def _title(self, name: str) -> str:
-        return {FREE: "all patches", LOCAL: f"within {self.bench.locality} patches"}[name]
+        return {FREE: "all patches", LOCAL: f"locality {self.bench.locality}"}[name]
 
 
 def run_msm_bench(console: Console, bench: MsmBench) -> MsmReport:
