@@ -20,6 +20,8 @@ from edge.sources import (
     PixelFormatError,
     SourceError,
 )
+from edge.sources.aravis_library import load_aravis
+from edge.sources.basler_library import load_pylon
 from pipeline.camera_sources import crops_itself, open_source
 from pipeline.config_camera import (
     AravisCamera,
@@ -48,7 +50,8 @@ if TYPE_CHECKING:
 
     MakeDevice = Callable[[LiveCamera | PushedCamera, Clock, LineKeys | None], Device]
 
-PRESENT, FREE, SETTINGS, PICTURE, RATE, TRIGGERED = (
+DRIVER, PRESENT, FREE, SETTINGS, PICTURE, RATE, TRIGGERED = (
+    "camera.driver",
     "camera.present", "camera.free", "camera.settings", "camera.picture", "camera.rate",
     "camera.trigger_rate",
 )  # fmt: skip
@@ -174,9 +177,25 @@ def _open(look: _Look, device: Device) -> Iterator[Finding]:
         yield ok(FREE, device.name)
         yield fail(SETTINGS, "", str(error), f"Correct in {look.key} what the message names.")
     except SourceError as error:
-        yield fail(PRESENT, device.name, str(error), _missing_remedy(look))
+        yield _cannot(look, device, error)
     else:
         yield from (there, ok(FREE, device.name), ok(SETTINGS, "read back as set"))
+
+
+def _cannot(look: _Look, device: Device, error: SourceError) -> Finding:
+    """Return why a camera cannot be opened; without its library it is not the camera's fault."""
+    install = ""
+    try:
+        match look.camera:
+            case BaslerCamera():
+                install = "pip install 'musc-edge[basler]'"
+                load_pylon()
+            case AravisCamera():
+                install = "apt install gir1.2-aravis-0.8 python3-gi"
+                load_aravis()
+    except SourceError as missing:
+        return fail(DRIVER, device.name, str(missing), f"Run `{install}`.")
+    return fail(PRESENT, device.name, str(error), _missing_remedy(look))
 
 
 def _missing_remedy(look: _Look) -> str:

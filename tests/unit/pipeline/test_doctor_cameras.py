@@ -19,6 +19,7 @@ from edge.sources import (
     PixelFormatError,
     SourceError,
 )
+from pipeline import doctor_cameras
 from pipeline.doctor_cameras import camera_checks
 from pipeline.line_lock import line_lock
 
@@ -90,6 +91,27 @@ def test_camera_that_cannot_be_used(
     assert remedy in findings[-1].remedy
     assert findings[-1].camera == "c1"
     assert camera.closed >= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "loader", "remedy"),
+    [("basler", "load_pylon", "musc-edge[basler]"), ("aravis", "load_aravis", "gir1.2-aravis")],
+)
+def test_library_that_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, loader: str, remedy: str
+) -> None:
+    """Without its library a camera is not missing: the library is, and is named."""
+    error = SourceError("needs a library")
+
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(doctor_cameras, loader, refuse)
+
+    findings = looked_at(line(tmp_path, {"id": "c1", "kind": kind}), steady(opens=error))
+
+    assert verdicts(findings) == {"camera.driver": "fail"}
+    assert remedy in findings[0].remedy
 
 
 @pytest.mark.parametrize(
