@@ -17,8 +17,8 @@ from edge.sources.basler_chunks import Telling
 from edge.sources.basler_library import connect, find_camera, load_pylon, said
 from edge.sources.basler_nodes import Nodes
 from edge.sources.basler_setup import set_up
+from edge.sources.camera_calls import CameraCalls
 from edge.sources.pixel_formats import BIT_DEPTHS, byte_count, decode
-from edge.sources.software_trigger import SoftwareTrigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,8 @@ NS_PER_S = 1_000_000_000
 MS_PER_S = 1000
 BUFFERS = 16
 """Pictures that pylon holds while nobody takes them: at 12 megapixels of grey 200 MB."""
+ANSWER_LIMIT_S = 1.5
+"""A register of a camera that is there is read in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class _Opened:
     pixel_type: int
     """PFNC's number of the format that was set."""
     telling: Telling
-    trigger: SoftwareTrigger | None
+    calls: CameraCalls
 
 
 class BaslerDevice:
@@ -143,30 +145,23 @@ class BaslerDevice:
             SourceError: The camera is not open for software triggers.
         """
         opened = self._opened
-        if opened is None or opened.trigger is None:
+        if opened is None or not self.can_trigger:
             msg = f"{self.name}: not open for software triggers"
             raise SourceError(msg)
-        opened.trigger.ask()
+        opened.calls.order(opened.camera.ExecuteSoftwareTrigger)
 
     def is_alive(self) -> bool:
-        """Read a register of the camera itself."""
+        """Tell whether the camera itself answers, not the memory of its driver."""
         opened = self._opened
-        if opened is None:
+        if opened is None or opened.camera.IsCameraDeviceRemoved():
             return False
-        try:
-            if opened.camera.IsCameraDeviceRemoved():
-                return False
-            opened.nodes.read_fresh("Width")
-        except (opened.pylon.error, SourceError):
-            return False
-        return True
+        return opened.calls.confirms(lambda: opened.nodes.answers("Width"), ANSWER_LIMIT_S)
 
     def close(self) -> None:
         """Stop and let go of the camera, also of a removed one."""
         opened, self._opened = self._opened, None
         if opened is not None:
-            if opened.trigger is not None:
-                opened.trigger.close()
+            opened.calls.close()
             self._let_go(opened.pylon, opened.camera)
 
     def _start(self, pylon: Pylon, check_time: Callable[[], None]) -> None:
@@ -189,10 +184,8 @@ class BaslerDevice:
             self._let_go(pylon, camera)
             raise SourceError(said(error)) from error
         self.name = f"Basler camera {camera.GetDeviceInfo().GetSerialNumber()}"
-        trigger = None
-        if self.can_trigger:
-            trigger = SoftwareTrigger(camera.ExecuteSoftwareTrigger, pylon.error)
-        self._opened = _Opened(pylon, camera, nodes, pixel_type, telling, trigger)
+        calls = CameraCalls(pylon.error)
+        self._opened = _Opened(pylon, camera, nodes, pixel_type, telling, calls)
 
     def _let_go(self, pylon: Pylon, camera: PylonObject) -> None:
         try:
@@ -219,8 +212,8 @@ class BaslerDevice:
         if opened is None:
             msg = f"{self.name}: not open"
             raise SourceError(msg)
-        if opened.trigger is not None and opened.trigger.fault:
-            msg = f"{self.name}: it did not obey a trigger: {opened.trigger.fault}"
+        if opened.calls.fault:
+            msg = f"{self.name}: it does not obey: {opened.calls.fault}"
             raise SourceError(msg)
         return opened
 

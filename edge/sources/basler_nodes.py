@@ -115,13 +115,12 @@ class Nodes:
         except self._genicam.GenericException as error:
             log.debug("%s = %d refused: %s", names[0], value, said(error))
 
-    def read_fresh(self, name: str) -> PylonObject:
-        """Ask the camera itself, not the memory of its driver.
-
-        Raises:
-            CameraSetupError: The camera has no such node.
-        """
-        return self._needed(name, "read", name).GetValue(False, True)
+    def answers(self, name: str) -> bool:
+        """Ask the camera itself for a node's value; tell whether it has such a node."""
+        node = self.find(name)
+        if node is not None:
+            node.GetValue(False, True)
+        return node is not None
 
     def _needed(self, key: str, value: object, *names: str) -> PylonObject:
         node = self.find(*names)

@@ -129,6 +129,27 @@ def test_old_names_are_known() -> None:
     assert [node.value for node in nodes.values()] == [2000.0, 1.0, 12.0, 3000]
 
 
+def test_region_grows_from_the_corner() -> None:
+    """The offset is taken back before the size is set, for what was left there limits it."""
+    nodes = {name: StubNode(100) for name in ("OffsetX", "OffsetY", "Width", "Height")}
+
+    device_of(StubCamera(**nodes), roi_px=(32, 16, 640, 480))
+
+    assert [node.history for node in nodes.values()] == [[0, 32], [0, 16], [640], [480]]
+
+
+@pytest.mark.parametrize(("least", "left"), [(500, 3000), (5000, 300_000)])
+def test_heartbeat_is_short_where_it_can_be(least: int, left: int) -> None:
+    """A program that died lets go of its GigE camera soon; a camera that refuses is used anyway."""
+    camera = StubCamera()
+    camera.link["HeartbeatTimeout"] = StubNode(300_000, least=least)
+
+    device = device_of(camera)
+
+    assert camera.link["HeartbeatTimeout"].value == left
+    assert device.is_alive()
+
+
 def test_raw_gain_is_not_in_db() -> None:
     """A gain in the camera's own steps is not set as if it were in dB."""
     raw = StubNode(192)
@@ -173,10 +194,9 @@ def test_refused_software_trigger_is_told() -> None:
 
     device.trigger()
     assert device._opened is not None
-    assert device._opened.trigger is not None
-    device._opened.trigger.close()
+    device._opened.calls.close()
 
-    with pytest.raises(SourceError, match="did not obey a trigger: Node is not writable"):
+    with pytest.raises(SourceError, match="does not obey: Node is not writable"):
         device.grab(0)
 
 
