@@ -11,8 +11,8 @@ lost, and is not used. A buffer that failed has no chunks, and may have lost its
 number; it is one picture in any case and takes the next, so that nothing is
 missed twice.
 
-Written from Basler's manuals (ace GigE, AW000893; ace USB 3.0, AW001234) and
-tried against a stand-in: pylon's emulated cameras have no chunks.
+Written from Basler's manuals (ace GigE AW000893, aviator GigE AW000976, ace USB
+3.0 AW001234) and tried on a stand-in: pylon's emulated cameras have no chunks.
 """
 
 from __future__ import annotations
