@@ -31,17 +31,13 @@ class _Common(Settings):
 class _Camera(GeometrySettings, _Common):
     """What all kinds have."""
 
+    trigger: str
+    """Who asks for a picture; each kind says what it can do."""
+
     @property
     def runs_freely(self) -> bool:
         """Whether only ``interval_ms`` limits how many frames there are."""
-        return getattr(self, "trigger", "free") == "free" and not getattr(self, "watch", False)
-
-
-class _TriggeredCamera(_Camera):
-    trigger: Literal["free", "software"] = "free"
-    """"software": a picture is taken when its part is told, and only then."""
-    stale_frames: int = Field(default=0, ge=0, le=1000)
-    """So many pictures in a row that are equal bit by bit make a camera STALE; 0 never."""
+        return self.trigger == "free"
 
     @model_validator(mode="after")
     def _software_trigger_is_told(self) -> Self:
@@ -49,6 +45,13 @@ class _TriggeredCamera(_Camera):
             msg = "trigger = 'software' needs part_id = 'message': the message is the trigger"
             raise ValueError(msg)
         return self
+
+
+class _TriggeredCamera(_Camera):
+    trigger: Literal["free", "software"] = "free"
+    """"software": a picture is taken when its part is told, and only then."""
+    stale_frames: int = Field(default=0, ge=0, le=1000)
+    """So many pictures in a row that are equal bit by bit make a camera STALE; 0 never."""
 
 
 class FolderCamera(_TriggeredCamera):
@@ -63,6 +66,11 @@ class FolderCamera(_TriggeredCamera):
     """Wait for files that are written or moved into the folder, each taken once it is whole."""
     after: Literal["move", "delete", "keep"] = "move"
     """What becomes of a file that was taken from a watched folder; move: into PATH/done."""
+
+    @property
+    def runs_freely(self) -> bool:
+        """Whether only ``interval_ms`` limits how many frames there are; a writer does, too."""
+        return super().runs_freely and not self.watch
 
     @model_validator(mode="after")
     def _watched_or_looped(self) -> Self:
@@ -107,10 +115,8 @@ class PushedCamera(_Camera):
     idle_s: float = Field(default=60.0, ge=0, le=86_400)
     """Without a picture for so long the camera is NO_TRIGGER; 0 never."""
 
-    @property
-    def trigger(self) -> Literal["hardware"]:
-        """Who pushes a frame has seen a part: each one counts."""
-        return "hardware"
+    trigger: Literal["pushed"] = "pushed"
+    """Who pushes a frame has seen a part: each one counts."""
 
 
 class LiveCamera(_Camera):
@@ -128,6 +134,8 @@ class LiveCamera(_Camera):
     """Without a trigger for so long a triggered camera is NO_TRIGGER; 0 never."""
     trigger: Literal["free", "hardware", "software", "motion"] = "free"
     """Who asks for a picture: the camera's clock, its input line, a told part, a part's motion."""
+    fps: float | None = Field(default=None, gt=0)
+    """Pictures a second of a camera that runs by its own clock; without it the camera's own."""
     detect_zone_px: Rectangle | None = None
     """x, y, width, height, in pixels of the picture, of where "motion" looks; all without it."""
     detect_difference: int = Field(default=25, ge=1, le=255)
@@ -135,12 +143,10 @@ class LiveCamera(_Camera):
     detect_share: float = Field(default=0.05, gt=0, le=1)
     """Share of the zone that must differ for a part to be there."""
 
-    @model_validator(mode="after")
-    def _software_trigger_is_told(self) -> Self:
-        if self.trigger == "software" and self.part_id != "message":
-            msg = "trigger = 'software' needs part_id = 'message': the message is the trigger"
-            raise ValueError(msg)
-        return self
+    @property
+    def runs_freely(self) -> bool:
+        """Whether nothing but ``interval_ms`` limits it: its own rate, where it is set, does."""
+        return super().runs_freely and self.fps is None
 
 
 class OpencvCamera(LiveCamera):
@@ -157,8 +163,6 @@ class OpencvCamera(LiveCamera):
     """Width to ask a V4L2 device for."""
     height_px: int | None = Field(default=None, ge=1)
     """Height to ask a V4L2 device for."""
-    fps: float | None = Field(default=None, gt=0)
-    """Pictures a second to ask a V4L2 device for."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -179,8 +183,6 @@ class _GenicamCamera(LiveCamera):
     """Input of the hardware trigger."""
     trigger_edge: Literal["rising", "falling"] = "rising"
     """Edge of the hardware trigger."""
-    fps: float | None = Field(default=None, gt=0)
-    """Pictures a second of a camera that runs by its own clock; without it the camera's own."""
 
 
 class BaslerCamera(_GenicamCamera):

@@ -181,6 +181,7 @@ def test_triggered_cameras_need_no_interval() -> None:
         {"id": "c2", "kind": "zmq", "endpoint": "ipc:///tmp/x"},
         {"id": "c3", "kind": "folder", "path": "x", "watch": True},
         {"id": "c4", "kind": "opencv", "source": "/dev/video0", "trigger": "motion"},
+        {"id": "c5", "kind": "basler", "fps": 5.0},
     ]
 
     assert config(camera=sections, transport={"policy": "drop_oldest"}).camera
