@@ -211,9 +211,10 @@ def _missing_remedy(look: _Look) -> str:
 
 
 def _busy_remedy(look: _Look) -> str:
-    if isinstance(look.camera, OpencvCamera) and look.camera.source.startswith("/dev/"):
+    if isinstance(look.camera, OpencvCamera):
         source = look.camera.source
-        return f"Close the program that holds the camera; `fuser -v {source}` shows it."
+        node = f"/dev/video{source}" if source.isdecimal() else source
+        return f"Close the program that holds the camera; `fuser -v {node}` shows it."
     return "Close the program that holds the camera, such as its maker's viewer or another line."
 
 

@@ -47,6 +47,11 @@ def missing_v4l2(ground: Ground) -> None:
     ground.camera(kind="opencv", source="/dev/video99")
 
 
+def missing_stream(ground: Ground) -> None:
+    """Nobody is at the stream's address."""
+    ground.camera(kind="opencv", source=f"http://{HOST}:{free_port()}/stream")
+
+
 def unknown_serial(ground: Ground) -> None:
     """No camera has this serial number."""
     ground.camera(**BASLER | {"serial": "40012345"})
@@ -209,6 +214,7 @@ FAULTS: dict[str, tuple[Callable[[Ground], None], str, str]] = {
     "1 camera missing: folder": (missing_folder, "camera.present", "camera.0.path"),
     "1 camera missing: video": (missing_video, "camera.present", "camera.0.path"),
     "1 camera missing: V4L2": (missing_v4l2, "camera.present", "camera.0.source"),
+    "1 camera missing: stream": (missing_stream, "camera.present", "camera.0.source"),
     "1 camera missing: serial": (unknown_serial, "camera.present", "camera.0.serial"),
     "2 camera busy": (busy_camera, "camera.free", "Close the program that holds the camera"),
     "3 pixel format": (other_pixel_format, "camera.settings", "Set camera.0.pixel_format to one"),

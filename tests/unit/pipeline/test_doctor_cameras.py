@@ -118,7 +118,8 @@ def test_library_that_is_not_installed(
     ("section", "missing", "busy"),
     [
         (V4L2, "camera.0.source", "fuser -v /dev/video0"),
-        ({"id": "c1", "kind": "opencv", "source_env": "CAM"}, "camera.0.source_env", "viewer"),
+        (V4L2 | {"source": "0"}, "camera.0.source", "fuser -v /dev/video0"),
+        ({"id": "c1", "kind": "opencv", "source_env": "CAM"}, "camera.0.source_env", "fuser"),
         ({"id": "c1", "kind": "aravis"}, "arv-tool", "viewer"),
     ],
 )
