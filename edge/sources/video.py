@@ -92,7 +92,12 @@ class VideoSource(Source):
             msg = f"video {self._path}: no such file"
             raise SourceError(msg)
         # An absolute path is nothing but a file; a name may read like a URL or a pattern.
-        self._video = open_video(str(self._path.resolve()), cv2.CAP_ANY)
+        absolute = str(self._path.resolve())
+        if not absolute.isprintable():
+            # OpenCV 5.0 crashes on a name that is not UTF-8.
+            msg = f"video {self._name}: rename it, its path is not printable text"
+            raise SourceError(msg)
+        self._video = open_video(absolute, cv2.CAP_ANY)
         self._video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
         self._number = 0
         self._stated = max(0, int(self._video.get(cv2.CAP_PROP_FRAME_COUNT)))
