@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 DEBIAN_GI = Path("/usr/lib/python3/dist-packages/gi")
-REMEDY = "`apt install gir1.2-aravis-0.8 python3-gi`, or `pip install PyGObject` for this Python"
+REMEDY = (
+    "`apt install gir1.2-aravis-0.8 python3-gi`;"
+    " for another Python than the system's also `pip install 'PyGObject<3.52'`"
+)
+"""Later versions need a GLib that neither Debian 12 nor JetPack 6 has."""
 DEVICE_ERROR = "arv-device-error-quark"
 """GLib's name of what goes wrong between host and camera; other domains are of features."""
 GObject: TypeAlias = Any

@@ -114,6 +114,7 @@ class StandInInspector:
             recipe=self._recipe,
             model=MODEL,
             compute_ms=1000 * self._delay_s,
+            evidence=ready and self._config.evidence.keep == "all",
             **known,
         )
 

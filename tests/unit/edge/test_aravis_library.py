@@ -74,7 +74,7 @@ def test_gi_of_another_python_is_not_loaded(
     monkeypatch.setitem(sys.modules, "gi", None)
     (tmp_path / "_gi.cpython-27-x86_64-linux-gnu.so").touch()
 
-    with pytest.raises(SourceError, match=r"is for another Python: .*pip install PyGObject"):
+    with pytest.raises(SourceError, match=r"is for another Python: .*pip install 'PyGObject"):
         load_aravis(tmp_path)
 
 
