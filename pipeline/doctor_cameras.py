@@ -58,6 +58,7 @@ DRIVER, PRESENT, FREE, SETTINGS, PICTURE, RATE, TRIGGERED = (
 MS_PER_MINUTE = 60_000
 WORK_S = 40.0
 """Beside the time to open: the first picture, the measurement, the closing."""
+FIRST_TRIES = 3
 HARDWARE_S = 1.0
 """How long a picture is waited for that only the belt can trigger."""
 
@@ -223,9 +224,7 @@ def _deliver(look: _Look, device: Device) -> Iterator[Finding]:
     triggers = camera.trigger == "software" and device.can_trigger
     wait_s = HARDWARE_S if camera.trigger == "hardware" else camera.frame_timeout_s
     try:
-        if triggers:
-            device.trigger()
-        capture = device.grab(wait_s)
+        capture = _first(device, wait_s, FIRST_TRIES if triggers else 0)
         if capture is None:
             yield _nothing(look, device, wait_s)
             return
@@ -236,6 +235,15 @@ def _deliver(look: _Look, device: Device) -> Iterator[Finding]:
     except SourceError as error:
         remedy = "Check cable and power of the camera, then run the doctor again."
         yield fail(PICTURE, device.name, str(error), remedy)
+
+
+def _first(device: Device, wait_s: float, triggers: int) -> Capture | None:
+    """Return the first picture, triggered more than once: just opened, a camera may miss one."""
+    for _ in range(triggers):
+        device.trigger()
+        if (capture := device.grab(wait_s / triggers)) is not None:
+            return capture
+    return None if triggers else device.grab(wait_s)
 
 
 def _nothing(look: _Look, device: Device, waited_s: float) -> Finding:

@@ -21,6 +21,8 @@ WINDOW_LIMIT_S = 10.0
 """A slow line is measured for longer, but no longer than this."""
 INTERVALS = 3
 """Pictures apart that a window holds at least, where its limit lets it."""
+SETTLE_S = 0.1
+"""For pictures of earlier triggers, which do not count."""
 GRACE_S = 1.0
 """For the picture of the last trigger: exposure, transfer and a lost packet sent again."""
 
@@ -89,9 +91,11 @@ def measure_triggered(device: Device, clock: Clock, per_minute: float | None) ->
     wanted_s = 60 / per_minute if per_minute else WINDOW_S / 4
     count = max(INTERVALS, math.ceil(WINDOW_S / wanted_s))
     interval_s = min(wanted_s, WINDOW_LIMIT_S / count)
-    begin_ns = clock.monotonic_ns()
     pictures, fault = 0, ""
+    begin_ns = clock.monotonic_ns() + int(SETTLE_S * NS_PER_S)
     try:
+        for _ in _pictures(device, clock, begin_ns):
+            continue
         for number in range(count):
             for _ in _pictures(device, clock, begin_ns + int(number * interval_s * NS_PER_S)):
                 pictures += 1

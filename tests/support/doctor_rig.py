@@ -60,6 +60,7 @@ class SteadyCamera:
         *,
         every_s: float | None = None,
         busy_s: float = 0.0,
+        misses: int = 0,
         opens: Exception | None = None,
         capture: Capture | None = None,
     ) -> None:
@@ -69,6 +70,7 @@ class SteadyCamera:
             clock: Is moved by waiting.
             every_s: Time between two pictures by its own clock; None waits for triggers.
             busy_s: After a trigger it takes no other for so long.
+            misses: So many first triggers do nothing.
             opens: What opening raises.
             capture: What each picture is; a small grey one if None.
         """
@@ -79,6 +81,7 @@ class SteadyCamera:
         self.clock = clock
         self._every_ns = None if every_s is None else int(every_s * NS_PER_S)
         self._busy_ns = int(busy_s * NS_PER_S)
+        self._misses = misses
         self._opens = opens
         self._capture = capture or Capture(np.zeros((30, 40), np.uint8))
         self._ready_ns: list[int] = []
@@ -97,7 +100,9 @@ class SteadyCamera:
         if self.refuses:
             msg = f"{self.name}: the trigger is not taken"
             raise SourceError(msg)
-        if self.clock.ns >= self._free_ns:
+        if self._misses > 0:
+            self._misses -= 1
+        elif self.clock.ns >= self._free_ns:
             self._free_ns = self.clock.ns + self._busy_ns
             self._ready_ns.append(self.clock.ns + self._busy_ns)
 

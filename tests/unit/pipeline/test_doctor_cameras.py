@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.doctor import Finding
 
 BASLER = {"id": "c1", "kind": "basler"}
+TOLD = {"trigger": "software", "part_id": "message"}
 V4L2 = {"id": "c1", "kind": "opencv", "source": "/dev/video0"}
 ALL_WELL = ["camera.present", "camera.free", "camera.settings", "camera.picture"]
 
@@ -177,8 +178,7 @@ def test_rate_of_a_triggered_camera(
     tmp_path: Path, busy_s: float, needed: float | None, verdict: str
 ) -> None:
     """A camera that misses triggers at the line's rate has failed, with what it manages."""
-    told = BASLER | {"trigger": "software", "part_id": "message"}
-    settings = line(tmp_path, told, part={"rate_per_minute": needed})
+    settings = line(tmp_path, BASLER | TOLD, part={"rate_per_minute": needed})
     camera = steady(busy_s=busy_s)
 
     findings = looked_at(settings, camera)
@@ -186,6 +186,16 @@ def test_rate_of_a_triggered_camera(
     assert [one.check for one in findings] == [*ALL_WELL, "camera.trigger_rate"]
     assert findings[-1].verdict == verdict
     assert ("lower part.rate_per_minute to 300" in findings[-1].remedy) == (verdict == "fail")
+
+
+@pytest.mark.parametrize(("misses", "verdict"), [(2, "ok"), (9, "fail")])
+def test_first_trigger_may_be_missed(tmp_path: Path, misses: int, verdict: str) -> None:
+    """A camera that was only just opened is triggered again; one that never obeys has failed."""
+    camera = steady(misses=misses)
+
+    findings = looked_at(line(tmp_path, BASLER | TOLD), camera)
+
+    assert verdicts(findings)["camera.picture"] == verdict
 
 
 def test_hardware_trigger_is_not_waited_for(tmp_path: Path) -> None:
@@ -212,9 +222,8 @@ def test_camera_that_goes_away(tmp_path: Path) -> None:
     """A camera that is lost while it is looked at has failed, and is let go."""
     camera = steady()
     camera.refuses = True
-    told = BASLER | {"trigger": "software", "part_id": "message"}
 
-    findings = looked_at(line(tmp_path, told), camera)
+    findings = looked_at(line(tmp_path, BASLER | TOLD), camera)
 
     assert (findings[-1].check, findings[-1].verdict) == ("camera.picture", "fail")
     assert camera.closed == 1
