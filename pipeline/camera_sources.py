@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
-
-from edge.sources.hot_folder import HotFolderSource
-from edge.sources.pushed import PushedDevice
-from edge.sources.video import VideoSource
+from typing import TYPE_CHECKING
 
 from edge.sources import Source, SourceError
-from edge.sources.aravis import AravisDevice, AravisSettings
-from edge.sources.basler import BaslerDevice, BaslerSettings
+from edge.sources.aravis import AravisDevice
+from edge.sources.basler import BaslerDevice
 from edge.sources.folder import FolderSource
+from edge.sources.genicam_settings import GenicamSettings
+from edge.sources.hot_folder import HotFolderSource
 from edge.sources.live import LiveSettings, LiveSource
 from edge.sources.motion import MotionSettings
 from edge.sources.opencv_camera import OpencvDevice, OpencvSettings
+from edge.sources.pushed import PushedDevice
 from edge.sources.synthetic import SyntheticSource
+from edge.sources.video import VideoSource
 from pipeline.config_camera import (
     AravisCamera,
     BaslerCamera,
@@ -81,9 +81,9 @@ def make_device(camera: LiveCamera | PushedCamera, clock: Clock, keys: LineKeys 
     """
     match camera:
         case BaslerCamera():
-            return BaslerDevice(BaslerSettings(serial=camera.serial, **_genicam(camera)), clock)
+            return BaslerDevice(_genicam(camera, camera.serial), clock)
         case AravisCamera():
-            return AravisDevice(AravisSettings(device=camera.device, **_genicam(camera)), clock)
+            return AravisDevice(_genicam(camera, camera.device), clock)
         case OpencvCamera():
             return OpencvDevice(_opencv(camera), clock)
         case PushedCamera():
@@ -97,12 +97,19 @@ def crops_itself(camera: Camera) -> bool:
     return isinstance(camera, BaslerCamera | AravisCamera)
 
 
-def _genicam(camera: BaslerCamera | AravisCamera) -> dict[str, Any]:
-    names = (
-        "pixel_format", "exposure_us", "gain_db", "fps", "roi_px", "trigger", "trigger_line",
-        "trigger_edge", "open_timeout_s",
-    )  # fmt: skip
-    return {name: getattr(camera, name) for name in names}
+def _genicam(camera: BaslerCamera | AravisCamera, which: str) -> GenicamSettings:
+    return GenicamSettings(
+        camera=which,
+        pixel_format=camera.pixel_format,
+        exposure_us=camera.exposure_us,
+        gain_db=camera.gain_db,
+        fps=camera.fps,
+        roi_px=camera.roi_px,
+        trigger=camera.trigger,
+        trigger_line=camera.trigger_line,
+        trigger_edge=camera.trigger_edge,
+        open_timeout_s=camera.open_timeout_s,
+    )
 
 
 def _opencv(camera: OpencvCamera) -> OpencvSettings:

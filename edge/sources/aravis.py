@@ -14,12 +14,13 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from edge.sources import CameraBusyError, Capture, SourceError
 from edge.sources.aravis_library import connect, load_aravis
-from edge.sources.aravis_setup import TRIGGERED, Setup, Shape
+from edge.sources.aravis_setup import Setup, Shape
 from edge.sources.camera_calls import CameraCalls
+from edge.sources.genicam_settings import TRIGGERED
 from edge.sources.pixel_formats import byte_count, decode
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from edge.clock import Clock
     from edge.frame import PixelFormat, Pixels
     from edge.sources.aravis_library import GObject, Library
-    from edge.sources.device import Trigger
+    from edge.sources.genicam_settings import GenicamSettings
 
 NS_PER_S = 1_000_000_000
 US_PER_S = 1_000_000
@@ -45,24 +46,6 @@ GIGE_CONTROL_BITS = 0b11
 USB_VERSION_REGISTER = 0x0000
 """First register of every USB3 Vision camera (GenCP)."""
 LAST_16_BIT_ID = 65_535
-
-
-@dataclass(frozen=True, slots=True)
-class AravisSettings:
-    """How a camera is set up; None leaves the camera's own value."""
-
-    device: str = ""
-    """Id or address; empty takes the only camera there is."""
-    pixel_format: str = "Mono8"
-    exposure_us: float | None = None
-    gain_db: float | None = None
-    fps: float | None = None
-    roi_px: tuple[int, int, int, int] | None = None
-    """x, y, width, height on the sensor, read out by the camera itself."""
-    trigger: Trigger = "free"
-    trigger_line: str = "Line1"
-    trigger_edge: Literal["rising", "falling"] = "rising"
-    open_timeout_s: float = 5.0
 
 
 class FrameIds:
@@ -111,9 +94,9 @@ class _Opened:
 class AravisDevice:
     """One camera; see :class:`edge.sources.device.Device`."""
 
-    def __init__(self, settings: AravisSettings, clock: Clock) -> None:
+    def __init__(self, settings: GenicamSettings, clock: Clock) -> None:
         """Prepare; nothing is loaded or opened yet."""
-        self.name = f"aravis camera {settings.device or '(the only one)'}"
+        self.name = f"aravis camera {settings.camera or '(the only one)'}"
         self.can_trigger = settings.trigger == "software"
         self._settings = settings
         self._clock = clock
@@ -201,7 +184,7 @@ class AravisDevice:
 
     def _connect(self) -> _Opened:
         """Find the camera, and hear at once when its control is lost."""
-        camera, lost = connect(self._library, self._settings.device), threading.Event()
+        camera, lost = connect(self._library, self._settings.camera), threading.Event()
         handler = camera.get_device().connect("control-lost", lambda *_: lost.set())
         self._is_gige = bool(camera.is_gv_device())
         self._opened = _Opened(camera, None, lost, handler, CameraCalls(self._library.error))

@@ -14,20 +14,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from edge.sources import CameraBusyError, CameraSetupError, PixelFormatError, SourceError
+from edge.sources.genicam_settings import EDGES, TRIGGERED
 from edge.sources.pixel_formats import BIT_DEPTHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from edge.sources.aravis import AravisSettings
     from edge.sources.aravis_library import GObject, Library
+    from edge.sources.genicam_settings import GenicamSettings
 
 TOLERANCE = 0.05
 """Cameras round to their own steps; what differs by more than this share was refused."""
 TOLERANCE_LEAST = 0.1
 """In the setting's own unit: a gain of 0.3 dB has coarse steps."""
-TRIGGERED = frozenset({"hardware", "software"})
-EDGES = {"rising": "RisingEdge", "falling": "FallingEdge"}
 GAINS_IN_DB = ("Gain", "GainAbs")
 """SFNC's name of today and of its first version; GainRaw counts steps of the camera's own."""
 
@@ -49,7 +48,7 @@ class Setup:
         self,
         library: Library,
         camera: GObject,
-        settings: AravisSettings,
+        settings: GenicamSettings,
         check_time: Callable[[], None],
     ) -> None:
         """Prepare.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from edge.frame import PixelFormat, Pixels
     from edge.sources.basler_chunks import Told
     from edge.sources.basler_library import Pylon, PylonObject
-    from edge.sources.device import Trigger
+    from edge.sources.genicam_settings import GenicamSettings
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +37,6 @@ BUFFERS = 16
 """Pictures that pylon holds while nobody takes them: at 12 megapixels of grey 200 MB."""
 ANSWER_LIMIT_S = 1.5
 """A register of a camera that is there is read in milliseconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class BaslerSettings:
-    """How a Basler camera is set up; None leaves the camera's own value."""
-
-    serial: str = ""
-    """Empty takes the only camera there is."""
-    pixel_format: str = "Mono8"
-    exposure_us: float | None = None
-    gain_db: float | None = None
-    fps: float | None = None
-    roi_px: tuple[int, int, int, int] | None = None
-    """x, y, width, height on the sensor, read out by the camera itself."""
-    trigger: Trigger = "free"
-    trigger_line: str = "Line1"
-    trigger_edge: Literal["rising", "falling"] = "rising"
-    open_timeout_s: float = 5.0
 
 
 @dataclass(slots=True)
@@ -74,7 +56,7 @@ class BaslerDevice:
     """One Basler camera; see :class:`edge.sources.device.Device`."""
 
     def __init__(
-        self, settings: BaslerSettings, clock: Clock, load: Callable[[], Pylon] = load_pylon
+        self, settings: GenicamSettings, clock: Clock, load: Callable[[], Pylon] = load_pylon
     ) -> None:
         """Remember what is wanted; nothing is loaded or opened yet.
 
@@ -83,7 +65,7 @@ class BaslerDevice:
             clock: For arrivals, and the limit of an opening.
             load: Returns the library.
         """
-        self.name = f"Basler camera {settings.serial or '(the only one)'}"
+        self.name = f"Basler camera {settings.camera or '(the only one)'}"
         self.can_trigger = settings.trigger == "software"
         self._settings = settings
         self._clock = clock
@@ -167,7 +149,7 @@ class BaslerDevice:
     def _start(self, pylon: Pylon, check_time: Callable[[], None]) -> None:
         """Set one camera up and let the pictures come."""
         try:
-            camera = connect(pylon, find_camera(pylon, self._settings.serial))
+            camera = connect(pylon, find_camera(pylon, self._settings.camera))
         except pylon.error as error:
             raise SourceError(said(error)) from error
         try:

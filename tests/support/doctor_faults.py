@@ -21,7 +21,8 @@ from fake_gige import ADDRESS, fake_gige
 from edge.clock import SystemClock
 from edge.embedded_broker import HOST
 from edge.endpoints import free_port
-from edge.sources.aravis import AravisDevice, AravisSettings
+from edge.sources.aravis import AravisDevice
+from edge.sources.genicam_settings import GenicamSettings
 from pipeline.doctor_host import KernelClock
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def unknown_serial(ground: Ground) -> None:
 def busy_camera(ground: Ground) -> None:
     """Another program holds the camera, by the GigE Vision protocol."""
     ground.held.enter_context(fake_gige())
-    holder = AravisDevice(AravisSettings(device=ADDRESS), SystemClock())
+    holder = AravisDevice(GenicamSettings(camera=ADDRESS), SystemClock())
     ground.held.callback(holder.close)
     holder.open()
     ground.camera(kind="aravis", device=ADDRESS)

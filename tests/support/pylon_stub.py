@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ingest_rig import FakeClock
 
-from edge.sources.basler import BaslerDevice, BaslerSettings
+from edge.sources.basler import BaslerDevice
 from edge.sources.basler_library import Pylon
+from edge.sources.genicam_settings import GenicamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -249,7 +250,7 @@ def stub_pylon(camera: StubCamera) -> Pylon:
 
 def device_of(camera: StubCamera, **settings: Any) -> BaslerDevice:
     """Return an opened device of this camera."""
-    device = BaslerDevice(BaslerSettings(**settings), FakeClock(), lambda: stub_pylon(camera))
+    device = BaslerDevice(GenicamSettings(**settings), FakeClock(), lambda: stub_pylon(camera))
     device.open()
     return device
 

@@ -23,7 +23,8 @@ from edge.sources import (
     PixelFormatError,
     SourceError,
 )
-from edge.sources.aravis import BUFFERS, AravisDevice, AravisSettings, FrameIds
+from edge.sources.aravis import BUFFERS, AravisDevice, FrameIds
+from edge.sources.genicam_settings import GenicamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,8 +45,8 @@ def device() -> Iterator[Callable[..., AravisDevice]]:
     devices: list[AravisDevice] = []
 
     def make(**settings: Any) -> AravisDevice:
-        given_settings = {"device": ADDRESS, "roi_px": (0, 0, 64, 48)} | settings
-        devices.append(AravisDevice(AravisSettings(**given_settings), SystemClock()))
+        given_settings = {"camera": ADDRESS, "roi_px": (0, 0, 64, 48)} | settings
+        devices.append(AravisDevice(GenicamSettings(**given_settings), SystemClock()))
         return devices[-1]
 
     yield make

@@ -13,8 +13,9 @@ from fake_gige import ADDRESS, FakeGige, fake_gige, need_aravis
 
 from edge.clock import SystemClock
 from edge.sources import CameraBusyError, CameraMissingError, CameraSetupError, SourceError
-from edge.sources.aravis import AravisDevice, AravisSettings
+from edge.sources.aravis import AravisDevice
 from edge.sources.aravis_library import DEVICE_ERROR, Library, connect, load_aravis
+from edge.sources.genicam_settings import GenicamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ def camera() -> Iterator[FakeGige]:
 
 def device(name: str = "", **settings: Any) -> AravisDevice:
     """Return a device that is not open."""
-    return AravisDevice(AravisSettings(device=name, **settings), SystemClock())
+    return AravisDevice(GenicamSettings(camera=name, **settings), SystemClock())
 
 
 def test_nothing_is_loaded_at_import() -> None:

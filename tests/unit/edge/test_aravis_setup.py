@@ -13,7 +13,8 @@ from fake_gige import ADDRESS, describe_better, fake_gige, need_aravis
 
 from edge.clock import SystemClock
 from edge.sources import CameraSetupError, PixelFormatError, SourceError
-from edge.sources.aravis import AravisDevice, AravisSettings
+from edge.sources.aravis import AravisDevice
+from edge.sources.genicam_settings import GenicamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def better_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def opened(**settings: Any) -> AravisDevice:
     """Return a device, open, with these settings."""
-    device = AravisDevice(AravisSettings(device=ADDRESS, **settings), SystemClock())
+    device = AravisDevice(GenicamSettings(camera=ADDRESS, **settings), SystemClock())
     device.open()
     return device
 
@@ -191,7 +192,7 @@ class LeapingClock(SystemClock):
 
 def test_slow_camera_is_given_up() -> None:
     """An opening that takes longer than it may ends, and lets the camera go."""
-    slow = AravisDevice(AravisSettings(device=ADDRESS, open_timeout_s=5.0), LeapingClock())
+    slow = AravisDevice(GenicamSettings(camera=ADDRESS, open_timeout_s=5.0), LeapingClock())
 
     with pytest.raises(SourceError, match=r"not set up within open_timeout_s = 5$"):
         slow.open()

@@ -15,7 +15,8 @@ import pytest
 
 from edge.clock import SystemClock
 from edge.sources import CameraMissingError, CameraSetupError, PixelFormatError, SourceError
-from edge.sources.basler import BaslerDevice, BaslerSettings
+from edge.sources.basler import BaslerDevice
+from edge.sources.genicam_settings import GenicamSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +42,8 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeDevice]:
     devices: list[BaslerDevice] = []
 
     def make(**settings: Any) -> BaslerDevice:
-        values = {"serial": SERIAL, "roi_px": SMALL_PX} | settings
-        devices.append(BaslerDevice(BaslerSettings(**values), SystemClock()))
+        values = {"camera": SERIAL, "roi_px": SMALL_PX} | settings
+        devices.append(BaslerDevice(GenicamSettings(**values), SystemClock()))
         return devices[-1]
 
     yield make
@@ -141,8 +142,8 @@ def test_settings_reach_the_camera(device: MakeDevice) -> None:
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
-        ({"serial": "0815-0009"}, CameraMissingError, f"there: {SERIAL}, {OTHER}"),
-        ({"serial": ""}, CameraSetupError, f"several.*{SERIAL}, {OTHER}"),
+        ({"camera": "0815-0009"}, CameraMissingError, f"there: {SERIAL}, {OTHER}"),
+        ({"camera": ""}, CameraSetupError, f"several.*{SERIAL}, {OTHER}"),
         ({"pixel_format": "Mono12p"}, PixelFormatError, "Mono12p: the camera offers Mono8, .*BGR8"),
         ({"pixel_format": "YUV422"}, PixelFormatError, "YUV422 is unknown, only Mono8"),
         ({"roi_px": (0, 0, 9000, 8)}, CameraSetupError, "Width = 9000 refused.* 1 to 4096 in"),
@@ -171,7 +172,7 @@ def test_refused_setting_says_what_is_offered(
 
 def test_no_camera_is_missing(device: MakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine without any Basler camera that is said."""
-    camera = device(serial="")
+    camera = device(camera="")
     monkeypatch.setenv("PYLON_CAMEMU", "0")
 
     with pytest.raises(CameraMissingError, match="that are there: none"):
@@ -307,7 +308,7 @@ def test_camera_opens_again(device: MakeDevice) -> None:
 
 def test_two_cameras_are_two(device: MakeDevice) -> None:
     """Each device talks to the camera whose serial number it was given."""
-    one, other = device(), device(serial=OTHER, trigger="software")
+    one, other = device(), device(camera=OTHER, trigger="software")
 
     one.open()
     other.open()

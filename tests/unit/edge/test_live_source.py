@@ -86,7 +86,7 @@ class Rig:
         self.device = device
         limits = {"reopen_limit_s": 0.02, "frame_timeout_s": 60.0} | settings
         self.source = LiveSource(
-            device, LiveSettings(trigger, **limits), SystemClock(), random.Random(0)
+            device, LiveSettings(trigger, **limits), SystemClock(), random.Random(0)  # noqa: S311 - jitter
         )
         self.events: list[str] = []
 

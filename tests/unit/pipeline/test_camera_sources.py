@@ -89,7 +89,7 @@ def test_genicam_settings_reach_the_driver() -> None:
     device = make_device(section, CLOCK, None)  # type: ignore[arg-type]
     settings = device._settings  # type: ignore[attr-defined]
 
-    assert (settings.serial, settings.pixel_format, settings.exposure_us) == ("123", "Mono12", 900)
+    assert (settings.camera, settings.pixel_format, settings.exposure_us) == ("123", "Mono12", 900)
     assert (settings.gain_db, settings.roi_px, settings.open_timeout_s) == (3, (8, 16, 64, 32), 2)
     assert (settings.trigger, settings.trigger_line, settings.trigger_edge) == (
         "hardware", "Line3", "falling",
