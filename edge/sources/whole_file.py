@@ -96,7 +96,7 @@ class WholeFileReader:
                 self._refuse("another program has the file open for writing")
             with open(file, "rb", closefd=False) as content:
                 data = content.read()
-            if False:
+            if make_stamp(os.fstat(file)) != self.stamp:
                 self._refuse("the file changed while it was read")
             return data
         finally:

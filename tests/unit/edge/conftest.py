@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from brokers import open_sessions
+from hot_folder_rig import HotFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from edge.mqtt import BrokerSession, Protocol
 
@@ -26,3 +28,11 @@ def broker(request: pytest.FixtureRequest) -> tuple[int, Protocol]:
     protocol, program = request.param.split()
     name = "embedded_broker_port" if program == "embedded" else "mosquitto_port"
     return request.getfixturevalue(name), protocol
+
+
+@pytest.fixture
+def hot(tmp_path: Path) -> Iterator[HotFolder]:
+    """An empty folder that may be watched, moved away and deleted."""
+    hot = HotFolder(tmp_path / "parent" / "hot")
+    yield hot
+    hot.close()

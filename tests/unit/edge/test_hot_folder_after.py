@@ -1,0 +1,140 @@
+"""What becomes of a file that was read: moved, deleted or kept, and never read twice."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hot_folder_rig import LIST_MS, SETTLE_MS, HotFolder, numbers, read_all
+from picture_writers import encoded
+
+from edge.sources.hot_folder import DONE
+
+DATA = encoded(0)[1]
+
+
+def test_put_away_with_the_next_call(hot: HotFolder) -> None:
+    """A file lies where it was until the source is called again: its frame is numbered then."""
+    source = hot.watch()
+    name = hot.put(0)
+
+    source.read()
+    at_first = (hot.folder / name).exists()
+    source.clear()
+
+    assert at_first
+    assert not (hot.folder / name).exists()
+    assert (hot.folder / DONE / name).read_bytes() == DATA
+
+
+@pytest.mark.parametrize("after", ["move", "delete", "keep"])
+def test_same_name_again(hot: HotFolder, after: str) -> None:
+    """A name that comes again is another picture, and none that was moved is overwritten."""
+    source = hot.watch(after)
+    read = []
+
+    for number in (0, 3, 6):
+        (hot.folder / "latest.png").write_bytes(encoded(number)[1])
+        hot.clock.advance_ms(LIST_MS)
+        read += read_all(source)
+
+    assert numbers(read) == [0, 3, 6]
+    source.close()
+    moved = ["latest-1.png", "latest-2.png", "latest.png"]
+    assert sorted(p.name for p in hot.folder.glob("done/*")) == (moved if after == "move" else [])
+    assert (hot.folder / "latest.png").exists() == (after == "keep")
+
+
+def test_rewritten_before_it_was_put_away(hot: HotFolder) -> None:
+    """A file that is written anew right after it was read is not moved unread."""
+    source = hot.watch()
+    name = hot.put(0)
+    first = source.read()
+    (hot.folder / name).write_bytes(encoded(3)[1])
+
+    second = source.read()
+
+    assert first is not None
+    assert second is not None
+    assert numbers([first, second]) == [0, 3]
+
+
+def test_kept_file_is_read_once(hot: HotFolder) -> None:
+    """A file that stays is not read again, whether it is listed or opened for nothing."""
+    hot.put(1)
+    source = hot.watch("keep")
+    first = read_all(source)
+    hot.clock.advance_ms(LIST_MS)
+    again = read_all(source)
+    (hot.folder / hot.put(2)).open("ab").close()
+    again += read_all(source)
+    (hot.folder / encoded(2)[0]).open("ab").close()
+
+    again += read_all(source)
+
+    assert (numbers(first), numbers(again)) == ([1], [2])
+
+
+def test_deleted_file_may_come_again(hot: HotFolder) -> None:
+    """A file that was read and deleted has arrived anew when it is there again, as it was."""
+    source = hot.watch("delete")
+    file = hot.folder / hot.put(0)
+    (hot.folder / "spare").hardlink_to(file)
+    read = read_all(source)
+
+    file.hardlink_to(hot.folder / "spare")
+    for _ in range(2):
+        hot.clock.advance_ms(SETTLE_MS)
+        read += read_all(source)
+
+    assert numbers(read) == [0, 0]
+
+
+def test_kept_file_may_come_again(hot: HotFolder) -> None:
+    """A file that was read, taken away and is there again, as it was, has arrived anew."""
+    source = hot.watch("keep")
+    file = hot.folder / hot.put(0)
+    (hot.folder / "spare").hardlink_to(file)
+    read = read_all(source)
+    file.unlink()
+    hot.clock.advance_ms(LIST_MS)
+    read += read_all(source)
+
+    file.hardlink_to(hot.folder / "spare")
+    for _ in range(2):
+        hot.clock.advance_ms(SETTLE_MS)
+        read += read_all(source)
+
+    assert numbers(read) == [0, 0]
+
+
+def test_file_that_cannot_be_moved(
+    hot: HotFolder,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Where moving fails files stay, are read once all the same, and that is said once."""
+    (hot.folder / DONE).write_text("in the way")
+    source = hot.watch()
+
+    with caplog.at_level(logging.WARNING):
+        for number in (1, 2):
+            hot.put(number)
+        read = read_all(source)
+        hot.clock.advance_ms(2 * SETTLE_MS)
+        read += read_all(source)
+
+    assert numbers(read) == [1, 2]
+    assert len(list(hot.folder.glob("p*"))) == 2
+    assert caplog.text.count("cannot move it") == 1
+
+
+def test_closing_twice_does_nothing(hot: HotFolder) -> None:
+    """Closing puts away what was read, and once more does nothing."""
+    source = hot.watch("delete")
+    name = hot.put(0)
+    source.read()
+
+    source.close()
+    source.close()
+
+    assert not (hot.folder / name).exists()
