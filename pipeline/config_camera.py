@@ -143,6 +143,13 @@ class LiveCamera(_Camera):
     detect_share: float = Field(default=0.05, gt=0, le=1)
     """Share of the zone that must differ for a part to be there."""
 
+    @model_validator(mode="after")
+    def _rate_is_its_own(self) -> Self:
+        if self.fps is not None and self.trigger in {"hardware", "software"}:
+            msg = f"fps with trigger = {self.trigger!r}: the trigger sets the rate, leave fps out"
+            raise ValueError(msg)
+        return self
+
     @property
     def runs_freely(self) -> bool:
         """Whether nothing but ``interval_ms`` limits it: its own rate, where it is set, does."""

@@ -157,6 +157,7 @@ def test_absent_camera_is_no_error() -> None:
         ('kind = "opencv"\nsource = "a"\nsource_env = "B"', "give one of them"),
         ('kind = "opencv"\nsource = "a"\ntrigger = "hardware"', "trigger = 'hardware'"),
         ('kind = "folder"\npath = "x"\nloop = true\nwatch = true', "loop and watch"),
+        ('kind = "aravis"\ntrigger = "hardware"\nfps = 9', "the trigger sets the rate"),
         ('kind = "zmq"', "endpoint: missing"),
         ('kind = "basler"\nroi_px = [1, 2, 3]', "must be four numbers: x, y, width, height"),
         ('kind = "basler"\nrotate_deg = 45', "rotate_deg = 45"),
