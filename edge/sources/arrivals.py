@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from edge.sources import CameraEvent, inotify
 from edge.sources.folder import is_image_name
-from edge.sources.whole_file import Stamp, make_stamp, stamp_of
+from edge.sources.whole_file import Stamp, is_remote, make_stamp, stamp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,8 @@ class Arrivals:
         self._waiting: dict[str, _Waiting] = {}
         self._seen: dict[str, Stamp] = {}
         """Files that were read and may lie there still."""
+        self._put_away: set[str] = set()
+        """Files that were moved or deleted by us; inotify has not told it yet."""
         self._moved_from = (0, "")
         """Cookie and name of the last file that was moved away."""
         self._lost_ns: int | None = None
@@ -102,8 +104,7 @@ class Arrivals:
 
     def keep_up(self) -> None:
         """Take note of what has happened, and list the folder where that is due."""
-        for event in self._watch.take():
-            self._note(event)
+        self._take_events()
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._next_list_ns:
             return
@@ -111,7 +112,7 @@ class Arrivals:
         try:
             if not self.is_there:
                 self._find()
-            for name, stamp in self._list().items():
+            for name, stamp in self._list(all_told=True).items():
                 self._waiting[name] = _Waiting(stamp, now_ns, now_ns + SETTLE_NS)
         except OSError as error:
             self._lose(error.strerror or str(error))
@@ -157,31 +158,59 @@ class Arrivals:
         """Do not hand out this file again while it lies there as it is."""
         self._seen[name] = stamp
 
+    def is_still(self, name: str, stamp: Stamp) -> bool:
+        """Tell whether a file is the one that was read, and not another under its name.
+
+        Its time may have been set since, as a copying program does after the
+        writing: had the content changed, the writer's closing would be told.
+        """
+        self._take_events()
+        now = stamp_of(self._path / name)
+        if now is None or now == stamp:
+            return now is not None
+        only_time = now.differs_in_time_only(stamp) and not self._is_remote
+        return only_time and name not in self._ready
+
     def forget(self, name: str) -> None:
-        """Let a file of this name be a new one."""
+        """Let a file of this name be a new one, from its being put away on."""
         self._seen.pop(name, None)
+        self._put_away.add(name)
 
     def close(self) -> None:
         """Watch no longer."""
         self._watch.close()
 
+    def _take_events(self) -> None:
+        for event in self._watch.take():
+            if event.mask & inotify.OVERFLOW:
+                self._make_up()
+            elif event.mask & inotify.FOLDER_GONE:
+                self._lose("it was moved away or deleted")
+            elif not event.mask & inotify.IS_DIR:
+                self._note(event)
+
+    def _make_up(self) -> None:
+        """List the folder after a loss of events."""
+        self.counts["overflows"] += 1
+        self._put_away.clear()
+        with suppress(OSError):  # A folder that is gone is found out by the next listing.
+            self._ready |= dict.fromkeys(self._list(all_told=False))
+
     def _note(self, event: inotify.FolderEvent) -> None:
-        if event.mask & inotify.OVERFLOW:
-            self.counts["overflows"] += 1
-            with suppress(OSError):  # A folder that is gone is found out by the next listing.
-                self._ready |= dict.fromkeys(self._list())
-        elif event.mask & inotify.FOLDER_GONE:
-            self._lose("it was moved away or deleted")
-        elif event.mask & inotify.IS_DIR:
-            return
+        """Take note of what happened to a file."""
+        name = event.name
+        if event.mask & (inotify.MOVED_FROM | inotify.DELETE) and name in self._put_away:
+            # What was told before is of the file that we have read and put away.
+            self._put_away.discard(name)
+            self._drop(name)
         elif event.mask & inotify.MOVED_FROM:
-            self._moved_from = (event.cookie, event.name)
+            self._moved_from = (event.cookie, name)
         elif event.mask & (inotify.CLOSE_WRITE | inotify.MOVED_TO):
             if event.mask & inotify.MOVED_TO and event.cookie == self._moved_from[0]:
                 self._drop(self._moved_from[1])
-            if is_image_name(event.name):
-                self._drop(event.name)
-                self._ready[event.name] = self._clock.monotonic_ns()
+            if is_image_name(name):
+                self._drop(name)
+                self._ready[name] = self._clock.monotonic_ns()
 
     def _drop(self, name: str) -> None:
         self._ready.pop(name, None)
@@ -196,6 +225,8 @@ class Arrivals:
         self._watch.watch(self._path)
         found = self._path.stat()
         self._folder = (found.st_dev, found.st_ino)
+        self._is_remote = is_remote(self._path)
+        self._put_away.clear()
         lost_ns, self._lost_ns = self._lost_ns, None
         self.counts["openings"] += 1
         if lost_ns is not None:
@@ -203,7 +234,7 @@ class Arrivals:
             log.info("folder %s: there again after %.1f s", self._path, away_s)
             detail: dict[str, str | int | float] = {"name": str(self._path), "away_s": away_s}
             self.events.append(CameraEvent("camera_back", detail))
-        self._ready |= dict.fromkeys(self._list())
+        self._ready |= dict.fromkeys(self._list(all_told=False))
 
     def _lose(self, reason: str) -> None:
         if self._lost_ns is not None:
@@ -215,8 +246,12 @@ class Arrivals:
         self.events.append(CameraEvent("camera_lost", {"why": why}))
         log.warning("%s; looked for until it is there", why)
 
-    def _list(self) -> dict[str, Stamp]:
-        """Return the files that nobody told, by time and name.
+    def _list(self, *, all_told: bool) -> dict[str, Stamp]:
+        """Return the files that are not known, by time and name.
+
+        Args:
+            all_told: Whether no event was lost: on a file system of this host the
+                writing of a file would then have been told, and its new time is no news.
 
         Raises:
             OSError: The folder is not there.
@@ -229,12 +264,14 @@ class Arrivals:
         there = _images_in(self._path)
         for gone in self._seen.keys() - there.keys():
             del self._seen[gone]
-        known = self._ready.keys() | self._waiting.keys()
-        new = {
-            name: stamp
-            for name, stamp in there.items()
-            if self._seen.get(name) != stamp and name not in known
-        }
+        pending = self._ready.keys() | self._waiting.keys()
+        new = {}
+        for name, stamp in there.items():
+            seen = self._seen.get(name)
+            only_time = seen is not None and stamp.differs_in_time_only(seen)
+            is_seen = seen == stamp or (only_time and all_told and not self._is_remote)
+            if not is_seen and name not in pending:
+                new[name] = stamp
         cost_ns = self._clock.monotonic_ns() - began_ns
         self._next_list_ns = began_ns + max(LIST_NS, LIST_SHARE * cost_ns)
         return dict(sorted(new.items(), key=lambda item: (item[1].mtime_ns, item[0])))

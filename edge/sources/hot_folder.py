@@ -34,7 +34,7 @@ from edge.clock import SystemClock
 from edge.sources import CameraEvent, Capture, Source, SourceError
 from edge.sources.arrivals import Arrival, Arrivals
 from edge.sources.folder import read_capture
-from edge.sources.whole_file import Stamp, WholeFileReader, stamp_of
+from edge.sources.whole_file import Stamp, WholeFileReader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,7 +155,7 @@ class HotFolderSource(Source):
             return
         (name, stamp), self._taken = self._taken, None
         file = self._path / name
-        if self._after == "keep" or stamp is None or stamp_of(file) != stamp:
+        if self._after == "keep" or stamp is None or not self._arrivals.is_still(name, stamp):
             return
         try:
             if self._after == "delete":

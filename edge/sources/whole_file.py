@@ -48,6 +48,10 @@ class Stamp(NamedTuple):
     size_bytes: int
     mtime_ns: int
 
+    def differs_in_time_only(self, other: Stamp) -> bool:
+        """Tell whether two stamps are of one file, whose time was set, or its content replaced."""
+        return self[:2] == other[:2] and self != other
+
 
 def stamp_of(path: Path) -> Stamp | None:
     """Return the stamp of a file; None where there is none that can be looked at."""
@@ -60,6 +64,19 @@ def stamp_of(path: Path) -> Stamp | None:
 def make_stamp(found: os.stat_result) -> Stamp:
     """Return the stamp in a stat result."""
     return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def is_remote(folder: Path) -> bool:
+    """Tell whether other hosts may write to a folder without this one knowing.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return _kind_of_file_system(opened) in REMOTE
+    finally:
+        os.close(opened)
 
 
 class WholeFileReader:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import pytest
 from hot_folder_rig import LIST_MS, SETTLE_MS, HotFolder, numbers, read_all
 from picture_writers import encoded
 
+from edge.sources import arrivals
 from edge.sources.hot_folder import DONE
 
 DATA = encoded(0)[1]
@@ -138,3 +140,77 @@ def test_closing_twice_does_nothing(hot: HotFolder) -> None:
     source.close()
 
     assert not (hot.folder / name).exists()
+
+
+@pytest.mark.parametrize("after", ["move", "delete", "keep"])
+def test_time_that_is_set_later_makes_no_new_picture(hot: HotFolder, after: str) -> None:
+    """A copying program that sets the file's time after the writing has brought one picture."""
+    source = hot.watch(after)
+    file = hot.folder / hot.put(0)
+    first = source.read()
+    os.utime(file, (1e9, 1e9))
+    again = []
+
+    for _ in range(4):
+        hot.clock.advance_ms(SETTLE_MS)
+        again += read_all(source)
+
+    assert first is not None
+    assert again == []
+    assert file.exists() == (after == "keep")
+
+
+@pytest.mark.parametrize("after", ["move", "delete", "keep"])
+def test_closed_again_without_a_change(hot: HotFolder, after: str) -> None:
+    """A file that is opened and closed once more after it was read is no second picture."""
+    source = hot.watch(after)
+    file = hot.folder / hot.put(0)
+    first = source.read()
+    file.open("r+b").close()
+    again = []
+
+    for _ in range(4):
+        hot.clock.advance_ms(SETTLE_MS)
+        again += read_all(source)
+
+    assert first is not None
+    assert again == []
+    assert file.exists() == (after == "keep")
+
+
+def test_name_comes_again_right_after_it_was_put_away(hot: HotFolder) -> None:
+    """A picture that takes the name of one that was just deleted is not taken for it."""
+    source = hot.watch("delete")
+    file = hot.folder / hot.put(0)
+    first = source.read()
+    file.open("r+b").close()
+    source.clear()
+    file.write_bytes(encoded(3)[1])
+
+    second = source.read()
+
+    assert first is not None
+    assert second is not None
+    assert numbers([first, second]) == [0, 3]
+
+
+@pytest.mark.parametrize("after", ["move", "keep"])
+def test_time_is_news_on_a_share(
+    hot: HotFolder, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    """Where another host may write unseen, a file of a new time is a new picture."""
+    monkeypatch.setattr(arrivals, "is_remote", lambda _folder: True)
+    source = hot.watch(after)
+    file = hot.folder / "latest.bmp"
+    file.write_bytes(encoded(1)[1])
+    first = source.read()
+    file.write_bytes(encoded(4)[1])
+    source._arrivals._watch.take()
+    later = []
+
+    for _ in range(4):
+        hot.clock.advance_ms(SETTLE_MS)
+        later += read_all(source)
+
+    assert first is not None
+    assert numbers([first, *later]) == [1, 4]

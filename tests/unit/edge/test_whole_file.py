@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from edge.sources import whole_file
-from edge.sources.whole_file import WholeFileReader, stamp_of
+from edge.sources.whole_file import Stamp, WholeFileReader, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -179,3 +179,23 @@ def test_kind_of_a_local_file_system_is_read() -> None:
 
     assert kind == 0x9FA0
     assert whole_file._kind_of_file_system(opened) == 0, "of a descriptor that is closed"
+
+
+def test_remote_folders_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder is another host's if its file system is a network's."""
+    here = whole_file.is_remote(tmp_path)
+    monkeypatch.setattr(whole_file, "_kind_of_file_system", lambda _file: NFS)
+
+    assert not here
+    assert whole_file.is_remote(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        whole_file.is_remote(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(
+    ("other", "time_only"),
+    [((1, 2, 3), False), ((1, 2, 4), True), ((1, 3, 3), False), ((2, 2, 4), False)],
+)
+def test_stamps_are_compared(other: tuple[int, int, int], *, time_only: bool) -> None:
+    """Stamps differ in time only if they are of one file of one size."""
+    assert Stamp(1, 2, 3).differs_in_time_only(Stamp(*other)) == time_only
