@@ -54,14 +54,31 @@ def config_table() -> str:
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for name, field in Config.model_fields.items():
         if name in UNIONS:
-            for kind in get_args(get_args(UNIONS[name])[0]):
-                label = kind.model_fields["kind"].annotation.__args__[0]
-                lines += _rows(f"{name} ({label})", kind, skip={"kind"})
+            lines += _union_rows(name)
         elif hasattr(field.annotation, "model_fields"):
             lines += _rows(name, field.annotation, skip=set())
         else:
             lines.append(_row(name, field))
     return "\n".join(lines) + "\n"
+
+
+def _union_rows(name: str) -> list[str]:
+    """Return the rows of a section of several kinds; what kinds have in common comes once."""
+    models = {
+        model.model_fields["kind"].annotation.__args__[0]: model
+        for model in get_args(get_args(UNIONS[name])[0])
+    }
+    kinds_of: dict[tuple[str, str], list[str]] = {}
+    for kind, model in models.items():
+        for key, field in model.model_fields.items():
+            if key != "kind":
+                kinds_of.setdefault((key, _row(f"{name}@.{key}", field)), []).append(kind)
+    order = {kind: number for number, kind in enumerate(models)}
+    ranked = sorted(kinds_of.items(), key=lambda item: (-len(item[1]), order[item[1][0]]))
+    return [
+        row.replace("@", "" if len(kinds) == len(models) else f" ({', '.join(kinds)})", 1)
+        for (_, row), kinds in ranked
+    ]
 
 
 def backbones() -> str:
