@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
 MS_PER_S = 1000
+READY_MS = 500
 BUFFERS = 16
 """Pictures that pylon holds while nobody takes them: at 12 megapixels of grey 200 MB."""
 ANSWER_LIMIT_S = 1.5
@@ -159,6 +160,9 @@ class BaslerDevice:
             telling = Telling(nodes, self._settings.trigger, gige=bool(camera.IsGigE()))
             camera.MaxNumBuffer.SetValue(BUFFERS)
             camera.StartGrabbing(pylon.api.GrabStrategy_OneByOne)
+            if self.can_trigger and camera.CanWaitForFrameTriggerReady():
+                # A trigger that comes before the camera waits for it yields no picture.
+                camera.WaitForFrameTriggerReady(READY_MS, pylon.api.TimeoutHandling_Return)
         except SourceError:
             self._let_go(pylon, camera)
             raise

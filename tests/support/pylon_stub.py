@@ -195,6 +195,10 @@ class StubCamera:
         """Forget the device."""
         self.destroyed += 1
 
+    def CanWaitForFrameTriggerReady(self) -> bool:  # noqa: N802
+        """Tell that it cannot, as cameras without an acquisition status."""
+        return False
+
     def StartGrabbing(self, _strategy: str) -> None:  # noqa: N802
         """Start, unless it is refused."""
         _refuse(self.start_refusal)
