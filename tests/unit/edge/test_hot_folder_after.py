@@ -130,6 +130,21 @@ def test_file_that_cannot_be_moved(
     assert caplog.text.count("cannot move it") == 1
 
 
+def test_file_that_somebody_else_took(hot: HotFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """A file that is gone when it is to be put away is no trouble."""
+    source = hot.watch()
+    file = hot.folder / hot.put(0)
+    first = source.read()
+    file.unlink()
+
+    with caplog.at_level(logging.WARNING):
+        second = source.read()
+
+    assert first is not None
+    assert second is None
+    assert caplog.text == ""
+
+
 def test_closing_twice_does_nothing(hot: HotFolder) -> None:
     """Closing puts away what was read, and once more does nothing."""
     source = hot.watch("delete")

@@ -6,7 +6,8 @@ import pytest
 from hot_folder_rig import HELD_MS, LIST_MS, SETTLE_MS, HotFolder, numbers, read_all
 from picture_writers import encoded
 
-from edge.sources import inotify, whole_file
+from edge.sources import arrivals, inotify, whole_file
+from edge.sources.arrivals import LIST_SHARE
 from edge.sources.hot_folder import DONE
 
 DATA = encoded(0)[1]
@@ -92,9 +93,24 @@ def test_vanished_file_is_a_fault(hot: HotFolder) -> None:
     ]
 
 
-def test_deleted_and_written_anew(hot: HotFolder) -> None:
+def test_vanished_file_of_a_known_name_is_a_fault(hot: HotFolder) -> None:
+    """A picture that is gone before it was read is missed, though its name was read before."""
+    source = hot.watch("delete")
+    hot.put(0)
+    read_all(source)
+    (hot.folder / hot.put(0)).unlink()
+    early = read_all(source)
+
+    hot.clock.advance_ms(SETTLE_MS)
+
+    assert early == []
+    assert len(read_all(source)) == 1
+
+
+@pytest.mark.parametrize("after", ["move", "keep"])
+def test_deleted_and_written_anew(hot: HotFolder, after: str) -> None:
     """A writer that deletes its failed try and begins again has written one picture."""
-    source = hot.watch()
+    source = hot.watch(after)
     name, data = encoded(3)
     (hot.folder / name).write_bytes(data[:50])
     early = read_all(source)
@@ -171,3 +187,25 @@ def test_other_hosts_files_have_to_settle(hot: HotFolder) -> None:
     assert early == []
     assert numbers(captures) == [4]
     assert captures[0].arrived_ns == settled_ns, "it is not younger than it is"
+
+
+@pytest.mark.usefixtures("no_events")
+def test_listing_takes_a_small_part_of_the_time(
+    hot: HotFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that takes long to list is listed less often."""
+    source = hot.watch()
+    listings: list[int] = []
+    monkeypatch.setattr(arrivals, "_images_in", lambda _folder: listings.append(hot.clock.ns) or {})
+    hot.clock.advance_ms(LIST_MS)
+    hot.clock.tick_ms = LIST_MS  # each look at the clock takes so long, and a listing looks twice
+    source.read()
+    hot.clock.tick_ms = 0
+    hot.clock.advance_ms((LIST_SHARE - 3) * LIST_MS)
+    source.read()
+    before = len(listings)
+
+    hot.clock.advance_ms(3 * LIST_MS)
+    source.read()
+
+    assert (before, len(listings)) == (1, 2)
