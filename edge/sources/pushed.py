@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import zmq
 
 from edge.endpoints import EndpointError
-from edge.sockets import HIGH_WATER_IMAGES, Context, PeerWatch, Socket, bind_router
+from edge.sockets import (
+    HIGH_WATER_IMAGES,
+    Context,
+    PeerWatch,
+    Socket,
+    bind_router,
+    receive_all,
+)
 from edge.sources import CameraBusyError, Capture, SourceError
 from edge.wire import WireError, decode_frame
 
@@ -47,6 +54,8 @@ class PushedDevice:
         self.name = f"zmq {endpoint}"
         self.refused = 0
         """Messages that were no frames, since the start."""
+        self.dropped = 0
+        """Messages that waited when the endpoint was closed, since the start."""
         self._endpoint = endpoint
         self._clock = clock
         self._keys = keys
@@ -122,6 +131,7 @@ class PushedDevice:
         if self._watch is not None:
             self._watch.close()
         if self._socket is not None:
+            self._drop_what_waits(self._socket)
             self._socket.close(linger=0)
         if self._context is not None:
             self._context.term()
@@ -150,6 +160,12 @@ class PushedDevice:
             log.warning("%s: two programs push frames at once, each needs its own", self.name)
         self._boot_before, self._boot = self._boot, boot
         self._boots += 1
+
+    def _drop_what_waits(self, socket: Socket) -> None:
+        waiting = len(receive_all(socket))
+        self.dropped += waiting
+        if waiting:
+            log.warning("%s: closed while %d messages waited", self.name, waiting)
 
     def _refuse(self, error: WireError, now_ns: int) -> None:
         self.refused += 1

@@ -17,6 +17,7 @@ from edge.frame import Announcement, Frame
 from edge.keys import load_keys, make_keys
 from edge.sockets import bind_router, connect_dealer
 from edge.sources import CameraBusyError, Capture, SourceError
+from edge.sources.live import LiveSettings, LiveSource
 from edge.sources.pushed import LOG_EVERY_NS, PushedDevice
 from edge.wire import encode_frame
 
@@ -261,6 +262,48 @@ def test_keys_let_the_right_pusher_in(
 
     assert grab(device).counter == 9
     assert not stranger.poll(0, zmq.POLLOUT)
+
+
+def test_what_waits_at_closing_is_counted(
+    device: PushedDevice, pusher: Socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frames that nobody took before the endpoint was closed are counted and logged."""
+    for seq in (1, 2):
+        push(pusher, *encode_frame(frame(seq)))
+    grab(device)
+    until(lambda: device._socket is not None and device._socket.poll(0) > 0)
+
+    with caplog.at_level(logging.WARNING):
+        device.close()
+
+    assert device.dropped == 1
+    assert "closed while 1 messages waited" in caplog.text
+
+
+def test_live_source_follows_the_pusher(
+    zmq_context: Context, ipc_endpoint: str, clock: FakeClock
+) -> None:
+    """The camera is LOST without a pusher, ONLINE with one, and its endpoint stays bound."""
+    device = PushedDevice(ipc_endpoint, clock, None)
+    source = LiveSource(device, LiveSettings("hardware", comes_back=True), clock)
+    try:
+        before = source.state
+        pusher = connect_dealer(zmq_context, ipc_endpoint, "pusher")
+        push(pusher, *encode_frame(frame(6)))
+        push(pusher, *encode_frame(frame(7)))
+        until(lambda: source.counts["pictures"] == 2)
+        online = source.state
+        captures = [source.read(), source.read()]
+        pusher.close(linger=0)
+        clock.advance_ms(2000)
+        until(lambda: source.state == "LOST")
+        counts = source.counts
+    finally:
+        source.close()
+
+    assert (before, online) == ("LOST", "ONLINE")
+    assert [c.counter for c in captures if c is not None] == [6, 7]
+    assert (counts["openings"], counts["losses"]) == (1, 1)
 
 
 def test_closed_device_gives_nothing(clock: FakeClock, ipc_endpoint: str) -> None:
