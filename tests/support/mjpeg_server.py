@@ -38,7 +38,7 @@ class MjpegServer:
         self.flows = threading.Event()
         """Cleared, no picture is sent, and nothing is closed."""
         self.flows.set()
-        self._rubbish: list[bytes] = []
+        self._once: list[bytes] = []
         self._stopped = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
@@ -46,9 +46,9 @@ class MjpegServer:
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
 
-    def send_once(self, rubbish: bytes) -> None:
-        """Send this in the place of one picture."""
-        self._rubbish.append(rubbish)
+    def send_once(self, *bodies: bytes) -> None:
+        """Send these, one after the other, each in the place of one picture."""
+        self._once += bodies
 
     def hang_up(self) -> None:
         """Close what is connected."""
@@ -89,7 +89,7 @@ class MjpegServer:
             connection.sendall(begin)
             while begin == BEGIN and not self._stopped.is_set():
                 self.flows.wait()
-                picture = self._rubbish.pop() if self._rubbish else self.picture
+                picture = self._once.pop(0) if self._once else self.picture
                 head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}"
                 connection.sendall(head.encode() + b"\r\n\r\n" + picture + b"\r\n")
                 time.sleep(PAUSE_S)

@@ -172,12 +172,12 @@ def test_bad_picture_is_a_fault(server: MjpegServer, watch: Callable[..., Opencv
     device.open()
     grab(device)
 
-    server.send_once(b"no JPEG at all")
+    server.send_once(b"no JPEG at all", jpeg(RED))
     bad = grab_until(device, lambda capture: capture.pixels is None)
     after = grab(device)
 
     assert bad.fault == "a picture cannot be decoded"
-    assert shows(after, BLUE)
+    assert shows(after, RED)
 
 
 def test_password_is_used_and_never_shown(

@@ -217,6 +217,24 @@ def test_alive_while_a_pusher_is_connected(
     until(lambda: not device.is_alive())
 
 
+def test_comings_and_goings_do_not_pile_up(
+    device: PushedDevice, zmq_context: Context, ipc_endpoint: str
+) -> None:
+    """What ZeroMQ tells of its peers is taken with each grab, also while nobody asks for it."""
+    connect_dealer(zmq_context, ipc_endpoint, "pusher")
+    watch = device._watch
+    assert watch is not None
+    assert watch.monitor.poll(1000 * LIMIT_S)
+    until(device.is_alive)
+    connect_dealer(zmq_context, ipc_endpoint, "another")
+    assert watch.monitor.poll(1000 * LIMIT_S)
+
+    device.grab(QUIET_S)
+    device.grab(QUIET_S)
+
+    assert not watch.monitor.poll(0)
+
+
 def test_address_in_use_is_busy(zmq_context: Context, clock: FakeClock) -> None:
     """An address that another process listens at is a busy camera; it is free again after that."""
     endpoint = f"tcp://127.0.0.1:{free_port()}"

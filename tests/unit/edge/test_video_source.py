@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ FRAMES = 40
 SIZE = (64, 48)
 CODECS = {"avi": "MJPG", "mkv": "MJPG", "mp4": "mp4v", "ts": "mp4v"}
 LOSSY = 8
+MATRIX_BYTES = 44
+"""From the name of a track header to its matrix (ISO/IEC 14496-12, 8.3.2, version 0)."""
 
 
 def colour(number: int) -> np.ndarray:
@@ -210,6 +213,38 @@ def test_no_video_is_an_error(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("name", ["crypto:belt.avi", "belt%02d.avi"])
+def test_name_is_nothing_but_a_name(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A file whose name reads like a URL or a pattern is a file, also by a relative path."""
+    path = write()
+    path.rename(path.with_name(name))
+    monkeypatch.chdir(path.parent)
+
+    captures = read_all(VideoSource(Path(name)))
+
+    assert [capture.fault for capture in captures] == [""] * FRAMES
+
+
+def test_picture_is_not_turned(write: Callable[..., Path]) -> None:
+    """A video that asks its player to turn it is taken as the sensor saw it."""
+    path = write("belt.mp4")
+    video = bytearray(path.read_bytes())
+    matrix = video.index(b"tkhd") + MATRIX_BYTES
+    struct.pack_into(">9i", video, matrix, 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(video)
+    player = cv2.VideoCapture(str(path))
+    turned = player.read()[1].shape
+    player.release()
+
+    capture = VideoSource(path).read()
+
+    assert turned == (64, 48, 3), "the video asks for it"
+    assert capture.pixels is not None
+    assert capture.pixels.shape == (48, 64, 3)
+
+
 def test_missing_video_is_named(tmp_path: Path) -> None:
     """A path without a file is an error, also one that OpenCV would take for a pattern or URL."""
     (tmp_path / "img_01.png").write_bytes(b"")
@@ -240,7 +275,7 @@ def test_path_that_opencv_crashes_on(write: Callable[..., Path]) -> None:
         VideoSource(path)
 
 
-@pytest.mark.parametrize("stem", ["lot 7;part 3", "x" * 200, "Ä"])
+@pytest.mark.parametrize("stem", ["lot 7;part 3", "x" * 251, "Ä"])
 def test_part_id_fits(write: Callable[..., Path], stem: str) -> None:
     """Whatever the file's name, part id and origin are such as a message can carry."""
     path = write()
