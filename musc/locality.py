@@ -4,8 +4,8 @@ Where parts lie still in the picture (boards, trays, anything in a fixture), a
 patch need not look for its like all over a peer: within q rows and q columns of
 its own position is enough. A right thing in the wrong place is then anomalous
 too, and fewer products are needed. Where parts lie anyhow, plain mutual scoring
-is the better choice. This module knows one frame, its peers and one group of
-tokens at a time; the mean over peers and groups stays with ``musc.msm``.
+is the better choice. This module knows one frame and its peers; the mean over
+peers and groups stays with ``musc.msm``.
 
 Main path: ``nearest_nearby`` cuts the grid into tiles and multiplies the peers'
 tokens of each with the frame's tokens near it; ``nearest_nearby_naive`` multiplies
@@ -30,7 +30,7 @@ from torch import Tensor
 _TILE_CPU = 4
 _TILE_GPU = 8  # fewer and larger products: not measured, starting a kernel costs about 5 us
 
-_BLOCK_BYTES_CPU = 1 << 20  # tokens and similarities of a tile: the second-level cache
+_BLOCK_BYTES_CPU = 1 << 21  # tokens and similarities of a tile, in the second-level caches
 _BLOCK_BYTES_GPU = 1 << 28
 
 
@@ -95,75 +95,78 @@ def nearest_nearby(
     """Find the nearest tokens near the same position, both ways from one product.
 
     A token that may see another may be seen by it. Half precision is widened tile by
-    tile; beside the result and the frame, a block of about 1 MiB is needed on a CPU.
+    tile; beside the result and the frame, blocks of about 2 MiB are needed on a CPU.
 
     Args:
-        one: Tokens [P, C] of the frame, row-major on a square grid.
-        many: Tokens [n, P, C] of its peers.
-        half_one: ``msm.half_square_norms(one)``, [P].
-        half_many: ``msm.half_square_norms(many)``, [n, P].
+        one: Tokens [G, P, C] of the frame, row-major on a square grid.
+        many: Tokens [G, n, P, C] of its peers.
+        half_one: ``msm.half_square_norms(one)``, [G, P].
+        half_many: ``msm.half_square_norms(many)``, [G, n, P].
         locality: Rows and columns q that two patches may be apart, at least 0.
 
     Returns:
-        Twice [n, P], as ``msm.nearest_both_ways`` over the tokens that are near.
+        Twice [G, n, P]; each group is what ``msm.nearest_both_ways`` would find if the
+        tokens that are near were the only ones.
 
     Raises:
         ValueError: A negative locality, P not a square number, or peers of another P.
     """
     check_locality(locality)
-    _check_peers(one, many)
-    side = _side(len(one))
-    frame, half_frame = (t.view(side, side, *t.shape[1:]) for t in (one.to(half_one), half_one))
-    peers, half_peers = (t.view(-1, side, side, *t.shape[2:]) for t in (many, half_many))
+    side = _common_side(one, many)
+    frame, half_frame = (_on_grid(t, 1, side) for t in (one.to(half_one), half_one))
+    peers, half_peers = (_on_grid(t, 2, side) for t in (many, half_many))
     of_one = torch.full_like(half_peers, -torch.inf)
     of_many = torch.empty_like(half_peers)
     tile = _TILE_CPU if one.device.type == "cpu" else _TILE_GPU
     barrier = _barrier(tile, locality, half_one)
     spans = list(_spans(side, tile, locality))
-    for block, rows, columns in product(_blocks(many, barrier), spans, spans):
-        near, at = (rows.window, columns.window), (block, rows.own, columns.own)
+    for (g, n), rows, columns in product(_blocks(many, barrier), spans, spans):
         cut = barrier[rows.barrier_own, columns.barrier_own]
-        of_frame, of_many[at] = _tile_both_ways(
-            frame[near],
-            half_frame[near],
-            peers[at].to(half_one.dtype),
-            half_peers[at],
+        of_frame, of_peers = _tile_both_ways(
+            frame[g, rows.window, columns.window],
+            half_frame[g, rows.window, columns.window],
+            peers[g, n, rows.own, columns.own].to(half_one.dtype),
+            half_peers[g, n, rows.own, columns.own],
             cut[:, :, rows.barrier_window, columns.barrier_window],
         )
-        best = of_one[block, rows.window, columns.window]
+        best = of_one[g, n, rows.window, columns.window]
         torch.maximum(best, of_frame, out=best)
-    return of_one.flatten(1), of_many.flatten(1)
+        of_many[g, n, rows.own, columns.own] = of_peers
+    return of_one.flatten(2), of_many.flatten(2)
 
 
 def nearest_nearby_naive(
     one: Tensor, many: Tensor, half_one: Tensor, half_many: Tensor, locality: int
 ) -> tuple[Tensor, Tensor]:
-    """``nearest_nearby`` by all products of [P, C] and [n, P, C], in float64."""
+    """``nearest_nearby`` by all products of [G, P, C] and [G, n, P, C], in float64."""
     check_locality(locality)
-    _check_peers(one, many)
-    far = too_far(len(one), locality).to(one.device)
-    gram = (many.double() @ one.double().T).masked_fill(far, -torch.inf)
-    return (gram - half_many[..., None]).amax(dim=1), (gram - half_one).amax(dim=2)
+    _common_side(one, many)
+    far = too_far(one.shape[1], locality).to(one.device)
+    gram = many.double() @ one.double().transpose(1, 2)[:, None]
+    gram = gram.masked_fill(far, -torch.inf)
+    return (gram - half_many[..., None]).amax(dim=2), (gram - half_one[:, None, None]).amax(dim=3)
 
 
 def _tile_both_ways(
     frame: Tensor, half_frame: Tensor, peers: Tensor, half_peers: Tensor, barrier: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Maxima between a window [h, w, C] of the frame and a tile [n, y, x, C] of the peers.
+    """Maxima between a window [g, h, w, C] of the frame and a tile [g, n, y, x, C] of the peers.
 
     ``barrier`` is [y, x, h, w]. The product is added to what its numbers would have
     subtracted anyhow, so that they are -|a - b|^2 / 2 at once, and -inf where a and b
     are too far apart; a maximum over b lacks |a|^2 / 2, which is added to it alone.
 
     Returns:
-        [n, h, w] and [n, y, x].
+        [g, n, h, w] and [g, n, y, x].
     """
-    tokens, channels = half_frame.numel(), frame.shape[-1]
-    offset = (barrier - half_frame).reshape(1, -1, tokens)
-    gram = offset - half_peers.reshape(len(peers), -1, 1)
-    gram.view(-1, tokens).addmm_(peers.reshape(-1, channels), frame.reshape(-1, channels).T)
-    of_frame = gram.amax(dim=1).view(-1, *half_frame.shape).add_(half_frame)
-    return of_frame, gram.amax(dim=2).view_as(half_peers).add_(half_peers)
+    groups, count = half_peers.shape[:2]
+    columns = frame.flatten(1, 2).transpose(1, 2)
+    offset = barrier.flatten(2).flatten(0, 1) - half_frame.flatten(1)[:, None]
+    gram = offset[:, None] - half_peers.reshape(groups, count, -1, 1)
+    rows = peers.reshape(groups, -1, peers.shape[-1])
+    gram.view(groups, -1, columns.shape[2]).baddbmm_(rows, columns)
+    of_frame = gram.amax(dim=2).view(groups, count, *half_frame.shape[1:]).add_(half_frame[:, None])
+    return of_frame, gram.amax(dim=3).view_as(half_peers).add_(half_peers)
 
 
 def _barrier(tile: int, locality: int, like: Tensor) -> Tensor:
@@ -188,25 +191,35 @@ def _spans(side: int, tile: int, locality: int) -> Iterator[_Span]:
         )
 
 
-def _blocks(many: Tensor, barrier: Tensor) -> Iterator[slice]:
-    """Cut the peers into blocks whose tokens and similarities of a tile fit into one."""
+def _blocks(many: Tensor, barrier: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Cut groups and peers into blocks whose tokens and similarities of a tile fit into one."""
     limit = _BLOCK_BYTES_CPU if many.device.type == "cpu" else _BLOCK_BYTES_GPU
     tile, _, window, _ = barrier.shape
     numbers = tile**2 * (many.shape[-1] + window**2)
-    block = max(1, limit // (numbers * barrier.element_size()))
-    for start in range(0, len(many), block):
-        yield slice(start, start + block)
+    frames = max(1, limit // (numbers * barrier.element_size()))
+    groups, count = many.shape[:2]
+    together = max(1, frames // max(1, count))
+    for g, n in product(range(0, groups, together), range(0, count, frames)):
+        yield slice(g, g + together), slice(n, n + frames)
 
 
-def _check_peers(one: Tensor, many: Tensor) -> None:
-    """Refuse peers whose positions are not the frame's.
+def _on_grid(tensor: Tensor, axis: int, side: int) -> Tensor:
+    """View the axis of the patches as rows and columns."""
+    shape = tensor.shape
+    return tensor.view(*shape[:axis], side, side, *shape[axis + 1 :])
+
+
+def _common_side(one: Tensor, many: Tensor) -> int:
+    """Patches along one side of the grid that a frame and its peers share.
 
     Raises:
-        ValueError: They have another number of patches.
+        ValueError: They have different numbers of patches, or no square grid.
     """
-    if many.shape[1] != len(one):
-        msg = f"peers have {many.shape[1]} patches and the frame {len(one)}, wanted the same grid"
+    own, others = one.shape[1], many.shape[2]
+    if own != others:
+        msg = f"peers have {others} patches and the frame {own}, wanted the same grid"
         raise ValueError(msg)
+    return _side(own)
 
 
 def _side(patches: int) -> int:

@@ -135,7 +135,9 @@ def nearest_both_ways(
         ValueError: As ``locality.nearest_nearby``.
     """
     if locality is not None and restricts(locality, one.shape[0]):
-        return nearest_nearby(one, many, half_one, half_many, locality)
+        pair = (one[None], many[None], half_one[None], half_many[None])
+        near_one, near_many = nearest_nearby(*pair, locality)
+        return near_one[0], near_many[0]
     of_one = half_many.new_empty(many.shape[0], one.shape[0])
     of_many = torch.empty_like(half_many)
     turned = one.to(half_one.dtype).T

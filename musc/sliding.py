@@ -15,7 +15,6 @@ voters, and tests hold one to the other after every step.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import product
 from typing import TypeAlias
 
 import torch
@@ -23,7 +22,8 @@ from torch import Tensor
 
 from musc import msm
 from musc.lnamd import DEGREES, aggregate
-from musc.locality import check_locality, restricts
+from musc.locality import check_locality
+from musc.pair_store import PairStore
 
 _Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of tokens and image feature
 
@@ -101,7 +101,7 @@ class SlidingMuSc:
         self._device = torch.device(device)
         self._dtype = dtype
         self._votes: dict[int, bool] = {}  # occupied slots, oldest first
-        self._rings: _Rings | None = None
+        self._rings: PairStore | None = None
         self._shapes: _Shapes | None = None
 
     @property
@@ -145,13 +145,20 @@ class SlidingMuSc:
         self._check_shapes(shapes)
         with torch.no_grad():
             features = aggregate(tokens.to(self._device)[None], self._degrees)[0]
-            if not (features.isfinite().all() and image_feature.isfinite().all()):
+            # Tokens of length 1 have a finite sum unless one is not finite; their sum is read once.
+            if not (features.sum().isfinite() and image_feature.isfinite().all()):
                 msg = "tokens or image_feature hold numbers that are not finite"
                 raise ValueError(msg)
             slot, evicted = self._choose_slot()
-            rings = self._rings or _Rings(self._capacity, features, image_feature, self._dtype)
+            rings = self._rings or PairStore(
+                self._capacity,
+                features,
+                image_feature,
+                locality=self._locality,
+                dtype=self._dtype,
+            )
             peers = sorted(other for other in self._votes if other != evicted)
-            rings.store(slot, features, image_feature, peers, self._locality)
+            rings.store(slot, features, image_feature, peers)
         self._rings, self._shapes = rings, shapes
         self._votes.pop(slot, None)
         self._votes[slot] = bool(votes)
@@ -270,7 +277,7 @@ class SlidingMuSc:
             raise SlotError(msg)
         return oldest, oldest
 
-    def _occupied(self, slot: int) -> "_Rings":
+    def _occupied(self, slot: int) -> PairStore:
         """The rings, once the slot is known to hold a frame.
 
         Raises:
@@ -280,71 +287,3 @@ class SlidingMuSc:
             msg = f"slot {slot} is not occupied, occupied are {list(self._votes)}"
             raise SlotError(msg)
         return self._rings
-
-
-class _Rings:
-    """The numbers of every slot; which of them mean anything, the owner knows."""
-
-    def __init__(
-        self, capacity: int, features: Tensor, image_feature: Tensor, dtype: torch.dtype
-    ) -> None:
-        """Take the memory for frames like this one: [G, P, C] and [D]."""
-        groups, patches, channels = features.shape
-        held, pairs = (groups, capacity, patches), (capacity, capacity, groups, patches)
-        wide = msm.wide_dtype(dtype)
-        device = features.device
-        # An inference tensor could not be written to outside inference mode.
-        with torch.inference_mode(mode=False):
-            # Group first: the slots of one group lie side by side and enter a product in one piece.
-            self.tokens = torch.zeros(*held, channels, dtype=dtype, device=device)
-            self.half_squares = torch.zeros(held, dtype=wide, device=device)
-            self.nearest = torch.zeros(pairs, dtype=wide, device=device)
-            self.image_features = torch.zeros(capacity, len(image_feature), device=device)
-
-    def store(
-        self,
-        slot: int,
-        features: Tensor,
-        image_feature: Tensor,
-        peers: Sequence[int],
-        locality: int | None,
-    ) -> None:
-        """Put a frame into a slot, with its pairs with the peers (ascending) both ways.
-
-        Everything is computed before anything is written.
-        """
-        tokens = features.to(self.tokens.dtype)
-        half = msm.half_square_norms(tokens)
-        of_new = half.new_empty(self.tokens.shape[1], *half.shape)
-        of_peers = torch.empty_like(of_new)
-        # A full window has peers on both sides of the slot that is used again. Near the same
-        # position, two products of 15 peers take 94 ms where one of 32 takes 80.
-        runs = _runs(peers, bridged=int(restricts(locality, half.shape[1])))
-        for g, run in product(range(len(half)), runs):
-            of_new[run, g], of_peers[run, g] = msm.nearest_both_ways(
-                tokens[g],
-                self.tokens[g, run],
-                half[g],
-                self.half_squares[g, run],
-                locality=locality,
-            )
-        self.tokens[:, slot] = tokens
-        self.half_squares[:, slot] = half
-        self.image_features[slot] = image_feature
-        index = torch.tensor(peers, dtype=torch.long, device=half.device)
-        self.nearest[slot, index] = of_new[index]
-        self.nearest[index, slot] = of_peers[index]
-
-
-def _runs(slots: Sequence[int], bridged: int) -> list[slice]:
-    """Cut ascending slots into slices of consecutive ones: 0 1 2 5 6 -> 0:3, 5:7.
-
-    Gaps of up to ``bridged`` slots become part of a slice.
-    """
-    runs: list[slice] = []
-    for slot in slots:
-        if runs and slot - runs[-1].stop <= bridged:
-            runs[-1] = slice(runs[-1].start, slot + 1)
-        else:
-            runs.append(slice(slot, slot + 1))
-    return runs

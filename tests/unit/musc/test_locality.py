@@ -32,23 +32,29 @@ def unit_tokens(*shape: int, seed: int = 0) -> Tensor:
     )
 
 
-def pair(side: int, peers: int, channels: int = 8, seed: int = 0) -> Pair:
+def pair(side: int, peers: int, groups: int = 1, channels: int = 8, seed: int = 0) -> Pair:
     """A frame, its peers, and their half norms; one token of each is zero."""
-    one = unit_tokens(side * side, channels, seed=seed)
-    many = unit_tokens(peers, side * side, channels, seed=seed + 1)
-    one[seed % len(one)] = 0.0
-    many[:, (seed + 1) % len(one)] = 0.0
+    one = unit_tokens(groups, side * side, channels, seed=seed)
+    many = unit_tokens(groups, peers, side * side, channels, seed=seed + 1)
+    one[:, seed % side**2] = 0.0
+    many[:, :, (seed + 1) % side**2] = 0.0
     return one, many, half_square_norms(one), half_square_norms(many)
 
 
 @pytest.mark.parametrize("tile", [1, 2, 3, 4, 8])
 @settings(max_examples=30, deadline=None)
 @given(
-    side=st.integers(1, 9), peers=st.integers(0, 5), q=st.integers(0, 9), seed=st.integers(0, 99)
+    side=st.integers(1, 9),
+    peers=st.integers(0, 5),
+    groups=st.integers(1, 3),
+    q=st.integers(0, 9),
+    seed=st.integers(0, 99),
 )
-def test_equals_the_naive_twin(tile: int, side: int, peers: int, q: int, seed: int) -> None:
+def test_equals_the_naive_twin(
+    tile: int, side: int, peers: int, groups: int, q: int, seed: int
+) -> None:
     """Tiles of any size give what all products and a mask give, both ways, on any grid."""
-    given_pair = pair(side, peers, seed=seed)
+    given_pair = pair(side, peers, groups, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(locality, "_TILE_CPU", tile)
 
@@ -56,18 +62,19 @@ def test_equals_the_naive_twin(tile: int, side: int, peers: int, q: int, seed: i
 
     naive = nearest_nearby_naive(*given_pair, q)
     for ours, true in zip(fast, naive, strict=True):
-        assert ours.shape == (peers, side * side)
+        assert ours.shape == (groups, peers, side * side)
         torch.testing.assert_close(ours.double(), true, atol=1e-6, rtol=0.0)
 
 
 @pytest.mark.parametrize("side", [1, 2, 5, 16])
 def test_the_whole_grid_is_no_restriction(side: int) -> None:
     """With q = H-1 the tiled products themselves equal the unrestricted ones."""
-    given_pair = pair(side, 3, channels=32)
+    one, many, half, half_many = pair(side, 3, channels=32)
 
-    tiled = nearest_nearby(*given_pair, side - 1)
+    tiled = nearest_nearby(one, many, half, half_many, side - 1)
 
-    for ours, free in zip(tiled, nearest_both_ways(*given_pair), strict=True):
+    everywhere = nearest_both_ways(one[0], many[0], half[0], half_many[0])
+    for (ours,), free in zip(tiled, everywhere, strict=True):
         torch.testing.assert_close(ours, free, atol=1e-6, rtol=0.0)
 
 
@@ -153,7 +160,7 @@ def test_tokens_of_any_length_find_their_nearest() -> None:
     true = (one[:, None] - many[:, None]).square().sum(dim=-1).masked_fill(far, torch.inf)
     half, half_many = half_square_norms(one), half_square_norms(many)
 
-    of_one, of_many = nearest_nearby(one, many, half, half_many, 1)
+    of_one, of_many = nearest_both_ways(one, many, half, half_many, locality=1)
 
     squares = msm.squared_distances(of_one, half), msm.squared_distances(of_many, half_many)
     torch.testing.assert_close(squares[0], true.transpose(1, 2).amin(dim=1), atol=1e-5, rtol=0.0)
@@ -181,11 +188,12 @@ def test_half_precision_tokens_are_compared_in_float32() -> None:
     torch.testing.assert_close(scores, mutual_scores(features.float(), locality=1))
 
 
-def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many peers enter one product is no part of the result."""
-    given_pair = pair(6, 7)
+@pytest.mark.parametrize("frames", [0, 2, 7, 14])
+def test_blocks_do_not_change_the_result(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many peers and groups enter one product is no part of the result."""
+    given_pair = pair(6, 7, groups=3)
     whole = nearest_nearby(*given_pair, 1)
-    monkeypatch.setattr(locality, "_BLOCK_BYTES_CPU", 2 * 4 * 16 * (8 + 36))
+    monkeypatch.setattr(locality, "_BLOCK_BYTES_CPU", frames * 4 * 16 * (8 + 36))
 
     blocks = nearest_nearby(*given_pair, 1)
 
@@ -198,7 +206,7 @@ def test_both_directions_agree() -> None:
     one, many, half, half_many = pair(7, 1)
 
     of_one, of_many = nearest_nearby(one, many, half, half_many, 2)
-    of_peer, of_frame = nearest_nearby(many[0], one[None], half_many[0], half[None], 2)
+    of_peer, of_frame = nearest_nearby(many[:, 0], one[:, None], half_many[:, 0], half[:, None], 2)
 
     torch.testing.assert_close(of_one, of_frame, atol=1e-6, rtol=0.0)
     torch.testing.assert_close(of_many, of_peer, atol=1e-6, rtol=0.0)
@@ -284,9 +292,9 @@ def test_misuse_of_a_pair_is_named(step: Nearest) -> None:
     with pytest.raises(ValueError, match="locality is -2"):
         step(one, many, half, half_many, -2)
     with pytest.raises(ValueError, match="8 patches"):
-        step(one[:8], many[:, :8], half[:8], half_many[:, :8], 1)
+        step(one[:, :8], many[:, :, :8], half[:, :8], half_many[:, :, :8], 1)
     with pytest.raises(ValueError, match="4 patches and the frame 9"):
-        step(one, many[:, :4], half, half_many[:, :4], 1)
+        step(one, many[:, :, :4], half, half_many[:, :, :4], 1)
 
 
 def test_a_window_refuses_a_negative_locality() -> None:

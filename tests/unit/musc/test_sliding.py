@@ -251,11 +251,11 @@ def test_a_push_that_fails_half_way_changes_nothing(monkeypatch: pytest.MonkeyPa
     before = window.all_patch_scores()
     calls: list[int] = []
 
-    def failing(*args: Tensor, locality: int | None) -> tuple[Tensor, Tensor]:
+    def failing(*args: Tensor) -> tuple[Tensor, Tensor]:
         calls.append(1)
         if len(calls) == STAGES * 3:
             raise MemoryError
-        return nearest_both_ways(*args, locality=locality)
+        return nearest_both_ways(*args)
 
     nearest_both_ways = msm.nearest_both_ways
     monkeypatch.setattr(msm, "nearest_both_ways", failing)
