@@ -20,7 +20,7 @@ from edge.sources import CameraBusyError, Capture, SourceError
 from edge.sources.aravis_library import connect, load_aravis
 from edge.sources.aravis_setup import Setup, Shape
 from edge.sources.camera_calls import CameraCalls
-from edge.sources.genicam_settings import TRIGGERED
+from edge.sources.genicam_settings import TRIGGERED, opening_limit
 from edge.sources.pixel_formats import byte_count, decode
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class AravisDevice:
             SourceError: There is no Aravis, or the camera does not answer.
         """
         self.close()
-        check_time = self._deadline()
+        check_time = opening_limit(self._clock, self._settings.open_timeout_s)
         try:
             self._library = load_aravis()
             self._start(self._connect(), check_time)
@@ -207,18 +207,6 @@ class AravisDevice:
         except library.error as error:
             msg = f"the stream does not start: {getattr(error, 'message', error)}"
             raise SourceError(msg) from error
-
-    def _deadline(self) -> Callable[[], None]:
-        """Return what raises once the opening has taken too long."""
-        limit_s = self._settings.open_timeout_s
-        until_ns = self._clock.monotonic_ns() + round(limit_s * NS_PER_S)
-
-        def check() -> None:
-            if self._clock.monotonic_ns() > until_ns:
-                msg = f"not set up within open_timeout_s = {limit_s:g}"
-                raise SourceError(msg)
-
-        return check
 
     def _is_controlled(self, opened: _Opened) -> bool:
         device = opened.camera.get_device()

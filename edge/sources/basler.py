@@ -18,6 +18,7 @@ from edge.sources.basler_library import connect, find_camera, load_pylon, said
 from edge.sources.basler_nodes import Nodes
 from edge.sources.basler_setup import set_up
 from edge.sources.camera_calls import CameraCalls
+from edge.sources.genicam_settings import opening_limit
 from edge.sources.pixel_formats import BIT_DEPTHS, byte_count, decode
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class BaslerDevice:
         if name not in BIT_DEPTHS:
             msg = f"{self.name}: pixel_format = {name} is unknown, only {', '.join(BIT_DEPTHS)}"
             raise PixelFormatError(msg)
-        check_time = self._deadline()
+        check_time = opening_limit(self._clock, self._settings.open_timeout_s)
         try:
             pylon = self._load()
             self._start(pylon, check_time)
@@ -180,18 +181,6 @@ class BaslerDevice:
             camera.DestroyDevice()
         except pylon.error as error:
             log.debug("%s: closing: %s", self.name, said(error))
-
-    def _deadline(self) -> Callable[[], None]:
-        """Return what raises once the opening has taken too long."""
-        limit_s = self._settings.open_timeout_s
-        until_ns = self._clock.monotonic_ns() + round(limit_s * NS_PER_S)
-
-        def check() -> None:
-            if self._clock.monotonic_ns() > until_ns:
-                msg = f"not set up within open_timeout_s = {limit_s:g}"
-                raise SourceError(msg)
-
-        return check
 
     def _usable(self) -> _Opened:
         opened = self._opened

@@ -5,8 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from edge.sources import SourceError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edge.clock import Clock
     from edge.sources.device import Trigger
+
+NS_PER_S = 1_000_000_000
 
 TRIGGERED = frozenset({"hardware", "software"})
 """Triggers for which the camera itself waits."""
@@ -30,3 +37,15 @@ class GenicamSettings:
     trigger_line: str = "Line1"
     trigger_edge: Literal["rising", "falling"] = "rising"
     open_timeout_s: float = 5.0
+
+
+def opening_limit(clock: Clock, limit_s: float) -> Callable[[], None]:
+    """Return what raises SourceError once an opening that begins now has taken too long."""
+    until_ns = clock.monotonic_ns() + round(limit_s * NS_PER_S)
+
+    def check() -> None:
+        if clock.monotonic_ns() > until_ns:
+            msg = f"not set up within open_timeout_s = {limit_s:g}"
+            raise SourceError(msg)
+
+    return check
