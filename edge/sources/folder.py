@@ -26,6 +26,7 @@ from edge.sources import Capture, EndOfSourceError, Source, SourceError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """File types that are read; upper case counts as lower case."""
+_ENDINGS = tuple(SUFFIXES)
 
 PART_ID_LIMIT = 48
 
@@ -122,7 +123,7 @@ def read_capture(file: Path, read: Callable[[Path], bytes] = Path.read_bytes) ->
 
 def is_image_name(name: str) -> bool:
     """Tell whether a file of this name is read: of a known type, and not hidden."""
-    return Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+    return not name.startswith(".") and name.lower().endswith(_ENDINGS)
 
 
 def shown_name(file: Path) -> str:

@@ -17,10 +17,13 @@ What covers which case:
 - writers of other hosts (NFS, SMB), and hard links: no event comes. The folder
   is listed every second, and what stays the same for SETTLE_NS is taken.
 
-Not covered: a writer of another host, or one of another user that was at work
-before the start, that gives a BMP, TIFF or WebP file its full size first and
-then pauses for longer than SETTLE_NS; and a file that is written anew under the
-same name before it was read, of which only the newer is seen.
+Not covered. A BMP, TIFF or WebP file that gets its full size first and its
+content later, where no lease can be had (a writer of another host, or files of
+another user): if the writer pauses for longer than SETTLE_NS, was at work
+before the start, or moves the file here before it is done with it. And a file
+that is written anew under the same name before it was read: only the newer is
+seen. With ``keep`` the folder grows, and with it the time of a listing: 50 ms
+for 10,000 files, which ingest waits for.
 """
 
 from __future__ import annotations

@@ -213,12 +213,12 @@ def test_no_video_is_an_error(
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("name", ["crypto:belt.avi", "belt%02d.avi"])
+@pytest.mark.parametrize("name", ["concat:belt.mkv", "belt%02d.mkv"])
 def test_name_is_nothing_but_a_name(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """A file whose name reads like a URL or a pattern is a file, also by a relative path."""
-    path = write()
+    path = write("belt.mkv")
     path.rename(path.with_name(name))
     monkeypatch.chdir(path.parent)
 
