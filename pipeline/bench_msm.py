@@ -12,14 +12,12 @@ push can be faster than its products at that rate.
 from __future__ import annotations
 
 import statistics
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import torch
-from rich.progress import Progress
 
 from edge.errors import LineError
 from musc.anomaly_map import frame_scores
@@ -30,31 +28,27 @@ from pipeline.bench_race import (
     Contestant,
     SeenFrame,
     SlidingContestant,
-    race,
     square_product,
     square_product_flop,
     start_contestants,
 )
+from pipeline.bench_rounds import race, shown
 from pipeline.config_method import CALIBRATION_PEERS, MuscSettings
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS, Cell, select_cells
 from pipeline.wheels import fetch_wheel, user_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
     from musc.vision_transformer import Backbone
-
-_Step = TypeVar("_Step")
 
 FREE, LOCAL, PRODUCT = "push", "push_local", "product"
 """Names in the race; a contestant's name is the key of its time in the summary."""
 
 DEFECT_SHARE = 0.1
 BATCH = 8
-PLAIN_EVERY_S = 5.0
-"""Without a terminal: a line every so many seconds."""
 
 
 class MsmBenchError(LineError):
@@ -256,27 +250,6 @@ def look(backbone: Backbone, cells: Sequence[Cell]) -> Iterator[SeenFrame]:
         seen = backbone.extract(batch)
         for cell, tokens, feature in zip(some, seen.tokens, seen.image_features, strict=True):
             yield SeenFrame(tokens, feature, cell.label)
-
-
-def shown(
-    console: Console,
-    what: str,
-    steps: Iterable[_Step],
-    total: int,
-    clock: Callable[[], float] = time.monotonic,
-) -> Iterator[_Step]:
-    """Pass steps on: a bar on a terminal, a plain line every few seconds otherwise."""
-    next_s = clock() + PLAIN_EVERY_S
-    # Drawn between two steps only: a thread that draws would take part in the race.
-    with Progress(console=console, auto_refresh=False, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        for done, step in enumerate(steps):
-            bar.update(task, completed=done, refresh=True)
-            if not console.is_terminal and clock() >= next_s:
-                next_s = clock() + PLAIN_EVERY_S
-                console.print(f"{done} of {total} {what}", highlight=False)
-            yield step
-        bar.update(task, completed=total, refresh=True)
 
 
 def _field(bench: MsmBench, backbone: Backbone) -> dict[str, Contestant]:

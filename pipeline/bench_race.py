@@ -1,15 +1,13 @@
-"""A race between ways to score the newest frame of a window, and how it is timed.
+"""Ways to score the newest frame of a window, as contestants of a race.
 
-Every contestant holds the same frames and is given the same next one. The times
-are taken in turns, in one run, so that what else the machine does falls on all of
-them alike; the order moves on by one each round, and a first round is not counted.
+Every contestant holds the same frames and is given the same next one; the rounds
+are ``pipeline.bench_rounds``.
 
 A further way to score is a class with ``take`` and ``score``.
 """
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -17,7 +15,7 @@ import torch
 from musc.sliding import SlidingMuSc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -118,33 +116,6 @@ def square_product(device: torch.device) -> Callable[[int], object]:
 def square_product_flop(device: torch.device) -> int:
     """Floating-point operations of ``square_product``."""
     return int(2 * _product_side(device) ** 3)
-
-
-def race(
-    runners: Mapping[str, Callable[[int], object]],
-    rounds: Iterable[int],
-    clock_ns: Callable[[], int] = time.perf_counter_ns,
-) -> dict[str, list[float]]:
-    """Time each runner once a round, in turns.
-
-    Args:
-        runners: By name; each is called with the number of the round.
-        rounds: Numbers 0, 1, ...; round 0 warms up and is not counted.
-        clock_ns: Nanoseconds.
-
-    Returns:
-        Milliseconds by name, one for each counted round.
-    """
-    times_ms: dict[str, list[float]] = {name: [] for name in runners}
-    names = list(runners)
-    for number in rounds:
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            begin = clock_ns()
-            runners[name](number)
-            if number:
-                times_ms[name].append((clock_ns() - begin) / 1e6)
-    return times_ms
 
 
 def _product_side(device: torch.device) -> int:

@@ -82,3 +82,30 @@ def msm(
         ("newest frame against", "median ms", "min", "max", "share", "AUROC"), report.table()
     )
     typer.echo(json.dumps(report.summary()))
+
+
+@bench_app.command()
+def ledger(
+    *,
+    passes: Annotated[int, typer.Option(min=1, help="Transactions a round.")] = 25,
+    results: Annotated[int, typer.Option(min=1, max=64, help="Results a transaction.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds that are timed.")] = 21,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the ledgers lie while it runs; the system's temporary folder."),
+    ] = None,
+) -> None:
+    """Measure how many results a second the gate makes durable.
+
+    A result is a closed frame with its heatmap, its part, and two messages in the
+    outbox. The same rows are written by hand with sqlite3 in the same rounds.
+    """
+    from pipeline.bench_ledger import LedgerBench, run_ledger_bench
+
+    log_to_stderr("ERROR", "bench")
+    with tempfile.TemporaryDirectory(prefix="musc-edge-bench-", dir=folder) as place:
+        settings = LedgerBench(passes, results, repeats)
+        report = run_ledger_bench(Console(), settings, Path(place))
+    columns = ("synchronous", "who", "results/s", "commit ms p50", "p99", "time to gate's")
+    print_rows(columns, report.table())
+    typer.echo(json.dumps(report.summary()))

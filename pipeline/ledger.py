@@ -12,6 +12,7 @@ import sqlite3
 import zlib
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -132,9 +133,8 @@ class Ledger:
     def close_frame(self, result: FrameResult) -> None:
         """Write the result into the open row of its frame, and its heatmap."""
         columns = frame_columns(result, self._identity)
-        assignments = ", ".join(f"{name} = :{name}" for name in columns)
-        statement = f"update verdicts set {assignments} where {KEY} and verdict is null"  # noqa: S608 - our own column names
-        self.db.execute(statement, columns | _key(result.key))
+        key = _key(result.key)
+        self.db.execute(_closing(tuple(columns)), (*columns.values(), *key.values()))
         seen = result.inspection
         if seen is not None and seen.patch_scores is not None and seen.affine is not None:
             self._insert_heatmap(result.key, seen.patch_scores, seen.affine, seen.map_level)
@@ -305,6 +305,16 @@ def open_for_reading(path: Path) -> Database:
         msg = f"ledger {path}: {error}"
         raise LedgerError(msg) from error
     return Database(connection)
+
+
+@lru_cache(maxsize=8)
+def _closing(names: tuple[str, ...]) -> str:
+    """Return the statement that closes an open row; its key comes after the columns."""
+    assignments = ", ".join(f"{name} = ?" for name in names)
+    return (
+        f"update verdicts set {assignments} "  # noqa: S608 - our own column names
+        "where camera = ? and boot = ? and seq = ? and verdict is null"
+    )
 
 
 def _key(key: FrameKey) -> dict[str, Any]:

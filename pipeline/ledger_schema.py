@@ -5,6 +5,7 @@ A migration that was released is never edited; the next one changes what it made
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from sqlite_utils.migrations import Migrations
@@ -90,7 +91,12 @@ def insert_row(db: Database, table: str, row: dict[str, Any], verb: str = "inser
 
     ``Table.insert`` looks the schema up on every call, ten times the cost of the insert.
     """
-    names = ", ".join(f"[{name}]" for name in row)
-    values = ", ".join(f":{name}" for name in row)
-    cursor = db.execute(f"{verb} into {table} ({names}) values ({values})", row)
+    # By place: sqlite3 looks every named value up, which doubles the cost of a wide row.
+    cursor = db.execute(_insertion(table, tuple(row), verb), tuple(row.values()))
     return cursor.lastrowid or 0
+
+
+@lru_cache(maxsize=64)
+def _insertion(table: str, names: tuple[str, ...], verb: str) -> str:
+    columns = ", ".join(f"[{name}]" for name in names)
+    return f"{verb} into {table} ({columns}) values ({', '.join('?' * len(names))})"

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 from musc.lnamd import DEGREES, aggregate
 from musc.msm import mutual_scores
 from pipeline import bench_msm, bench_race
-from pipeline.bench_msm import Arrivals, MsmBench, MsmBenchError, look, measure, shown
-from pipeline.bench_race import SeenFrame, SlidingContestant, race, start_contestants
+from pipeline.bench_msm import Arrivals, MsmBench, MsmBenchError, look, measure
+from pipeline.bench_race import SeenFrame, SlidingContestant, start_contestants
+from pipeline.bench_rounds import race, shown
 from pipeline.cli_bench import bench_app
 from pipeline.solar_cells import Cell
 
