@@ -148,7 +148,8 @@ def render_part(
     picture = cv2.GaussianBlur(lit[..., None] * tint, (0, 0), 0.6)  # the lens
     if scratch is None:
         return np.asarray(picture, np.float32), blemish.mask
-    cover = scratch.draw(defect_rng, outline < -_BEVEL - scratch.reach_px * plane.pixel)
+    free = _bare_metal(plane, outline) > scratch.reach_px * plane.pixel
+    cover = scratch.draw(defect_rng, free)
     picture += np.float32(scratch.contrast) * cover[..., None]
     return np.asarray(picture, np.float32), cover >= 0.5  # noqa: PLR2004 - the middle of the edge
 
@@ -194,6 +195,14 @@ def _code(plane: Plane) -> Field:
     bits = np.array([[byte >> (size - 1 - i) & 1 for i in range(size)] for byte in _CODE])
     marked = bits[np.clip(row, 0, size - 1), np.clip(column, 0, size - 1)]
     return np.asarray(inside & (marked == 1), np.float32)
+
+
+def _bare_metal(plane: Plane, outline: Field) -> Field:
+    """Return how far it is to the nearest edge or to the code, whose cells a scratch hides in."""
+    half = len(_CODE) * _CODE_CELL / 2
+    x, y = _CODE_LEFT + half, _CODE_TOP + half
+    moved = Plane(plane.x - np.float32(x), plane.y - np.float32(y), plane.pixel)
+    return np.minimum(-outline - np.float32(_BEVEL), moved.box(half, half, 0))
 
 
 def _bevel_shade(plane: Plane, outline: Field) -> Field:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class FineScratch:
-    """A straight bright line at a random place on the metal, in a random direction."""
+    """A straight bright line somewhere on the bare metal, in a random direction."""
 
     length_px: float = 24.0
     width_px: float = 3.0
