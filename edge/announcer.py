@@ -17,7 +17,6 @@ from edge.wire import DETAIL_LIMIT, Announced, Happened, Lost, LostWhy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from edge.camera import Picture
     from edge.clock import Clock
@@ -51,19 +50,16 @@ class Announcer:
     def announce(self, picture: Picture) -> Announcement | None:
         """Tell of a picture, after the triggers before it without one; None where it is lost."""
         capture = picture.capture
-        told, unseen, given_up = self._part_ids.match(
-            picture.captured_ns, capture.counter, capture.opening
-        )
-        self.miss(unseen, "the picture of a later trigger came")
-        for _ in range(picture.missed - given_up):
-            # Of a told part that was given up the result is out already.
-            trigger = self._numbered(None, picture.captured_at, picture.captured_ns)
+        told, unseen, given_up = self._part_ids.match(picture.captured_ns)
+        self.miss(unseen, "a later picture came, and none that is certainly of this part")
+        # Of a told part that was given up the result is out already.
+        for seq in self._counter.take(max(0, picture.missed - given_up)):
+            trigger = self._announcement(seq, self._part_ids.name(seq, None), picture, origin="")
             detail = "the camera counted a trigger, and no picture of it came"
             self.lose(trigger, "missed_trigger", detail)
-        name = told.part_id if told is not None else None
-        announcement = self._numbered(
-            name, picture.captured_at, picture.captured_ns, capture.part_id, capture.origin
-        )
+        seq = self._counter.next()
+        named = self._part_ids.name(seq, capture.part_id) if told is None else told.part_id
+        announcement = self._announcement(seq, named, picture, capture.origin)
         why, fault = self._fault(picture)
         if why is not None:
             self.lose(announcement, why, fault)
@@ -74,7 +70,16 @@ class Announcer:
     def miss(self, parts: Iterable[ToldPart], detail: str, why: LostWhy = "missed_trigger") -> None:
         """Count parts that were told and not seen: the trigger was the telling."""
         for part in parts:
-            self.lose(self._numbered(part.part_id, part.told_at, part.told_ns), why, detail)
+            unseen = Announcement(
+                camera=self._camera,
+                boot=self._boot,
+                seq=self._counter.next(),
+                part_id=part.part_id,
+                captured_at=part.told_at,
+                captured_ns=part.told_ns,
+            )
+            self._frames += 1
+            self.lose(unseen, why, detail)
 
     def lose(self, announcement: Announcement, why: LostWhy, detail: str) -> None:
         """Tell that a frame will never be seen by the scorer."""
@@ -111,22 +116,15 @@ class Announcer:
         known = not origin or fault.startswith(origin)
         return why, fault if known else f"{origin}: {fault}"
 
-    def _numbered(
-        self,
-        told: str | None,
-        captured_at: datetime,
-        captured_ns: int,
-        named: str | None = None,
-        origin: str = "",
-    ) -> Announcement:
-        seq = self._counter.next()
+    def _announcement(self, seq: int, part_id: str, picture: Picture, origin: str) -> Announcement:
+        """Return the announcement of a trigger at the time of a picture."""
         self._frames += 1
         return Announcement(
             camera=self._camera,
             boot=self._boot,
             seq=seq,
-            part_id=told or self._part_ids.name(seq, named),
-            captured_at=captured_at,
-            captured_ns=captured_ns,
+            part_id=part_id,
+            captured_at=picture.captured_at,
+            captured_ns=picture.captured_ns,
             origin=origin[:ORIGIN_LIMIT],
         )

@@ -13,10 +13,9 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from edge.self_check import SelfCheck
 from edge.sources import CameraEvent, Capture, Source
+from edge.sources.repeats import Repeats
 from edge.timestamps import Timestamps
 from edge.wire import pixel_shape_fault
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from edge.clock import Clock
-    from edge.frame import CameraState, Pixels
+    from edge.frame import CameraState
     from edge.wire import LostWhy
 
 GAP_LIMIT = 1000
@@ -65,8 +64,7 @@ class Camera:
         self._clock = clock
         self._times = Timestamps(clock)
         self._self_check = SelfCheck()
-        self._last_pixels: Pixels | None = None
-        self._equal = 1
+        self._repeats = Repeats(checks.stale_frames)
         self._last_count: tuple[int, int] | None = None
         """Opening and counter of the last picture."""
         self._events: list[CameraEvent] = []
@@ -80,7 +78,7 @@ class Camera:
     def state(self) -> CameraState:
         """How the camera is: what its source says, or STALE where it repeats itself."""
         state = self._source.state
-        return "STALE" if self._is_stale and state != "LOST" else state
+        return "STALE" if self._repeats.are_stale and state != "LOST" else state
 
     @property
     def counts(self) -> Counter[str]:
@@ -122,10 +120,6 @@ class Camera:
         """Close the source."""
         self._source.close()
 
-    @property
-    def _is_stale(self) -> bool:
-        return 0 < self._checks.stale_frames <= self._equal
-
     def _missed(self, capture: Capture) -> int:
         """Count the triggers without a picture since the one before, by the camera's number."""
         if capture.counter is None or not self._source.counts_triggers:
@@ -160,8 +154,9 @@ class Camera:
         fault = pixel_shape_fault(capture.pixels, capture.pixel_format, capture.bit_depth)
         if fault:
             return "corrupt", fault
-        if self._repeats(capture.pixels):
-            return "stale", f"{self._equal} pictures in a row are equal bit by bit"
+        self._events += self._repeats.see(capture.pixels)
+        if self._repeats.are_stale or self._source.state == "STALE":
+            return "stale", f"{self._repeats.equal} pictures in a row are equal bit by bit"
         finding = self._self_check.see(capture)
         if finding.kind:
             detail: dict[str, str | int | float] = {"opening": capture.opening}
@@ -171,22 +166,3 @@ class Camera:
         if finding.fault and finding.kind:
             self._source.reopen(finding.fault)
         return ("corrupt", finding.fault) if finding.fault else (None, "")
-
-    def _repeats(self, pixels: Pixels) -> bool:
-        """Tell whether this picture makes, or keeps, the camera STALE."""
-        if self._checks.stale_frames == 0:
-            return False
-        was_stale = self._is_stale
-        self._equal = self._equal + 1 if _are_equal(self._last_pixels, pixels) else 1
-        self._last_pixels = pixels
-        if self._is_stale != was_stale:
-            kind = "camera_stale" if self._is_stale else "camera_fresh"
-            self._events.append(CameraEvent(kind, {"equal": self._equal}))
-        return self._is_stale
-
-
-def _are_equal(one: Pixels | None, other: Pixels) -> bool:
-    """Tell whether two pictures are the same, a sample of every 64th row first."""
-    if one is None or one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    return np.array_equal(one[::64], other[::64]) and np.array_equal(one, other)

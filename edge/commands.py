@@ -135,8 +135,6 @@ class PartCommand(_Command):
     """Id of the part."""
     cam: CameraId | None = None
     """Id of the camera; without it each that takes part messages."""
-    trigger: SequenceNumber | None = None
-    """The sender's own number of the trigger, by which the camera's picture is found."""
 
 
 Command = (

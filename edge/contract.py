@@ -36,8 +36,7 @@ MESSAGE_LIMIT_BYTES = 512
 NUMBER_LIMIT = 99_999.0
 """Distances of unit vectors end at 2; a larger score or threshold is shown as this."""
 NUMBER_FLOOR = 1e-99
-"""Nearer to zero is shown as this, of either sign: a third digit in the exponents of
-score, threshold and p would take the longest ``history`` message over its limit."""
+"""Nearer to zero is shown as this: a third exponent digit takes ``history`` over its limit."""
 LATENCY_LIMIT_MS = 99_999_999
 """A day and a bit; what an outage left open for longer is shown as this."""
 WINDOW_LIMIT_FRAMES = 9_999
@@ -273,6 +272,8 @@ class CameraCounts(_Payload):
     """Triggers, or told parts, without a picture."""
     camera_lost: int = Field(default=0, ge=0)
     """Told parts while the camera was not there."""
+    unaccounted: int = Field(default=0, ge=0)
+    """Pictures without a result: the gate was away for hours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,10 +48,16 @@ class DurableCounter:
 
     def next(self) -> int:
         """Count one trigger; the number is on disk when this returns."""
-        self.value += 1
-        os.pwrite(self._file, f"{self.value:0{COUNTER_DIGITS}d}\n".encode(), 0)
-        os.fsync(self._file)
-        return self.value
+        return self.take(1)[0]
+
+    def take(self, count: int) -> range:
+        """Count several triggers with one write; their numbers are on disk when this returns."""
+        first = self.value + 1
+        if count > 0:
+            self.value += count
+            os.pwrite(self._file, f"{self.value:0{COUNTER_DIGITS}d}\n".encode(), 0)
+            os.fsync(self._file)
+        return range(first, first + count)
 
     def close(self) -> None:
         """Close the file."""

@@ -183,7 +183,7 @@ class Ingest:
             return False
         if self._notices.full or not self._is_asked_for():
             return False
-        if self._settings.policy == "drop_oldest":
+        if self._settings.policy == "drop_oldest" or self._camera.every_picture_counts:
             return True
         behind = len(self._notices) >= UNACKNOWLEDGED_LIMIT
         return self._queue.credit > len(self._queue) and not behind
@@ -242,12 +242,13 @@ class Ingest:
                 note.part_id,
             )
             return
-        told = ToldPart(note.part_id, self._clock.now(), self._clock.monotonic_ns(), note.trigger)
+        if self._part_ids.is_told(note.part_id):
+            return
+        told = ToldPart(note.part_id, self._clock.now(), self._clock.monotonic_ns())
         if self._camera.state == "LOST":
             self._announcer.miss([told], "the camera is not there", "camera_lost")
             return
-        replaced = self._part_ids.tell(told)
-        self._announcer.miss(replaced, f"part {note.part_id} was told before a picture came")
+        self._announcer.miss(self._part_ids.tell(told), "too many told parts waited for pictures")
         if self._settings.told_is_trigger:
             self._camera.trigger()
 
@@ -274,17 +275,23 @@ class Ingest:
         )
         try_send(self._gate, [encode_note(here)])
 
-    def _finish(self, detail: str) -> None:
-        """Give up what waits and tell the gate for a second; a next start tells it the rest."""
-        for frame in self._queue.give_up():
-            self._announcer.lose(frame.announcement, "dropped", detail)
+    def _lose_waiting(self, detail: str) -> None:
+        """Number and lose the pictures of parts that nobody will judge any more."""
         while self._camera.every_picture_counts and (picture := self._camera.take()) is not None:
             announcement = self._announcer.announce(picture)
             if announcement is not None:
                 self._announcer.lose(announcement, "dropped", detail)
+
+    def _finish(self, detail: str) -> None:
+        """Give up what waits and tell the gate for a second; a next start tells it the rest."""
+        for frame in self._queue.give_up():
+            self._announcer.lose(frame.announcement, "dropped", detail)
+        if self._camera.wakeup is not None:
+            self._camera.wakeup.clear()
         until = self._clock.monotonic_ns() + LAST_WORDS_NS
         while True:
             self._take_notes()
+            self._lose_waiting(detail)
             self._announcer.miss(self._part_ids.give_up(), "the run ended before a picture came")
             now = self._clock.monotonic_ns()
             self._announcer.tell(self._camera.take_events())

@@ -1,11 +1,12 @@
 """Part ids: what each frame is called, by the source, by counting, or as told.
 
-With policy ``message`` the plant tells the part before the camera is
-triggered, and the next frame bears that id. Where both sides count triggers,
-the plant in its messages and the camera in its pictures, a frame bears the id
-of its own trigger, however late the messages are. A part that was told and not
-seen is never forgotten: it is handed back as missed, so that it gets a result
-of its own. This module knows nothing of sockets and clocks.
+With policy ``message`` the plant tells each part when it triggers the camera,
+and a frame bears the id that was told last before it was taken: by time, so
+that a picture that comes late bears its own part's name or none, and never that
+of the next. Where the times do not tell, no name is better than a wrong one. A
+part that was told and not seen is never forgotten: it is handed back as missed,
+so that it gets a result of its own. This module knows nothing of sockets and
+clocks.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ PartPolicy = Literal["source", "counter", "message"]
 """The source's own names (counted where it has none), counted always, or told by message."""
 
 TOLD_LIMIT = 64
-"""Parts on their way from the sensor to the camera; beyond, the oldest is missed."""
+"""Parts that may wait for their pictures; beyond, the oldest is missed."""
+ON_THE_WAY_NS = 50_000_000
+"""A message may come so long after the trigger that it tells of: broker and network."""
 _PART_ID: TypeAdapter[str] = TypeAdapter(PartId)
 
 
@@ -37,8 +40,6 @@ class ToldPart:
     told_at: datetime
     told_ns: int
     """The same moment on the monotonic clock."""
-    trigger: int | None = None
-    """The plant's own number of the trigger, where it counts them."""
 
 
 class PartIds:
@@ -53,19 +54,13 @@ class PartIds:
             camera: Its id, the beginning of a counted part id.
             policy: Where part ids come from.
             wait_ms: How long the picture of a told part may take to come.
-            after_telling: The telling is the trigger: a picture from before it
-                is of no told part.
+            after_telling: The telling is the trigger: no picture is from before it.
         """
         self._camera = camera
         self._policy = policy
         self._wait_ms = wait_ms
-        self._after_telling = after_telling
+        self._slack_ns = 0 if after_telling else ON_THE_WAY_NS
         self._told: deque[ToldPart] = deque()
-        self._ahead: int | None = None
-        """How far the plant's count of triggers is ahead of the camera's; None unknown."""
-        self._last_trigger: int | None = None
-        """Of the part that was told last."""
-        self._opening = 0
         self._given_up = 0
         """Told parts given up since the last frame."""
 
@@ -79,62 +74,46 @@ class PartIds:
         """Whether a told part waits for its picture."""
         return bool(self._told)
 
-    def tell(self, part: ToldPart) -> list[ToldPart]:
-        """Expect a picture of ``part``; return the parts that it replaces, unseen.
+    def is_told(self, part_id: str) -> bool:
+        """Tell whether this is the part that was told last, and still waits for its picture.
 
-        The part that is expected already, told once more by a reader that read it
-        twice, stays one part. Without numbers one part is expected at a time.
+        A reader that reads a part twice makes no second part of it.
         """
-        if self._told and self._told[-1].part_id == part.part_id:
-            return []
-        missed: list[ToldPart] = []
-        if part.trigger is None or self._last_trigger is None:
-            missed = self.give_up()
-        elif part.trigger <= self._last_trigger:
-            # The plant counts anew: what was told before belongs to another count.
-            missed, self._ahead = self.give_up(), None
-        self._last_trigger = part.trigger
+        return bool(self._told) and self._told[-1].part_id == part_id
+
+    def tell(self, part: ToldPart) -> list[ToldPart]:
+        """Expect a picture of ``part``; return the parts that have waited for too long a queue."""
         self._told.append(part)
-        if len(self._told) > TOLD_LIMIT:
-            missed.append(self._told.popleft())
-            self._given_up += 1
-        return missed
+        return self._give_up(max(0, len(self._told) - TOLD_LIMIT))
 
     def overdue(self, now_ns: int) -> list[ToldPart]:
         """Give up the told parts, and return them, whose picture did not come in time."""
-        late: list[ToldPart] = []
-        while self._told and now_ns - self._told[0].told_ns >= self._wait_ms * 1_000_000:
-            late.append(self._told.popleft())
-        self._given_up += len(late)
-        return late
+        limit_ns = now_ns - self._wait_ms * 1_000_000
+        return self._give_up(sum(part.told_ns <= limit_ns for part in self._told))
 
     def give_up(self) -> list[ToldPart]:
         """Return the told parts that no frame has borne, and expect none."""
-        unseen = list(self._told)
-        self._told.clear()
-        self._given_up += len(unseen)
-        return unseen
+        return self._give_up(len(self._told))
 
-    def match(
-        self, captured_ns: int, counter: int | None, opening: int
-    ) -> tuple[ToldPart | None, list[ToldPart], int]:
+    def match(self, captured_ns: int) -> tuple[ToldPart | None, list[ToldPart], int]:
         """Find the told part of a frame, which is used up.
+
+        It is the one that was told last before the picture was taken. One that was
+        told a moment after it, too: either may be meant, and the frame bears
+        neither name.
 
         Args:
             captured_ns: When it was taken, monotonic.
-            counter: The camera's number of it, one more for each trigger.
-            opening: Which opening of the camera that number belongs to.
 
         Returns:
-            The part, None where none was told; the told parts before it, unseen;
-            and how many were given up since the frame before, these included.
+            The part, None where none was told; the told parts that are not seen any
+            more; and how many were given up since the frame before, these included.
         """
-        if opening != self._opening:
-            self._opening, self._ahead = opening, None
-        part, unseen = self._of_trigger(counter)
-        if part is not None and self._after_telling and captured_ns < part.told_ns:
-            self._told.appendleft(part)
-            part = None
+        before = sum(part.told_ns <= captured_ns for part in self._told)
+        near = sum(part.told_ns <= captured_ns + self._slack_ns for part in self._told) - before
+        certain = near == 0 if before else near == 1
+        unseen = [self._told.popleft() for _ in range(before + near)]
+        part = unseen.pop() if certain and unseen else None
         given_up, self._given_up = self._given_up + len(unseen), 0
         return part, unseen, given_up
 
@@ -159,26 +138,7 @@ class PartIds:
             return f"part id {named!r} is not {allowed}"
         return ""
 
-    def _of_trigger(self, counter: int | None) -> tuple[ToldPart | None, list[ToldPart]]:
-        """Take the told part of a trigger, and those before it."""
-        if not self._told:
-            return None, []
-        first = self._told[0].trigger
-        if counter is None or first is None:
-            unseen = list(self._told)
-            self._told.clear()
-            return unseen.pop(), unseen
-        if self._ahead is None:
-            if len(self._told) > 1:
-                # Which of them it is nobody can say: a wrong name is worse than none.
-                unseen = list(self._told)
-                self._told.clear()
-                return None, unseen
-            self._ahead = first - counter
-        number = counter + self._ahead
-        unseen = []
-        while self._told and (self._told[0].trigger or 0) < number:
-            unseen.append(self._told.popleft())
-        if self._told and self._told[0].trigger == number:
-            return self._told.popleft(), unseen
-        return None, unseen
+    def _give_up(self, count: int) -> list[ToldPart]:
+        """Hand the oldest told parts back as missed."""
+        self._given_up += count
+        return [self._told.popleft() for _ in range(count)]

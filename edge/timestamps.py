@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 DELAYS = 256
 DELAY_AGE_NS = 60_000_000_000
 """Quartz clocks part by 50 us a second at most: 3 ms in this time."""
-CLOCK_JUMP_NS = 1_000_000_000
-"""A camera whose clock jumps so far against ours has begun to count anew."""
 STEP_S = 0.5
 SLEW = 0.001
 """A clock that is slewed, not set, changes by 0.5 ms a second at most."""
@@ -44,17 +42,18 @@ class CameraClock:
         self._delays: deque[tuple[int, int]] = deque(maxlen=DELAYS)
         """Arrival, and how far the host's clock was ahead of the camera's then."""
         self._opening = 0
+        self._last_ns = 0
+        """The camera's time of the last picture; one that goes back has begun anew."""
 
     def host_ns(self, capture: Capture, arrived_ns: int) -> int:
         """Return when a picture was exposed, at the latest its arrival."""
         if capture.camera_ns is None:
             return arrived_ns
-        ahead = arrived_ns - capture.camera_ns
-        jumped = self._delays and abs(ahead - self._delays[-1][1]) > CLOCK_JUMP_NS
-        if capture.opening != self._opening or jumped:
+        if capture.opening != self._opening or capture.camera_ns < self._last_ns:
             self._delays.clear()
             self._opening = capture.opening
-        self._delays.append((arrived_ns, ahead))
+        self._last_ns = capture.camera_ns
+        self._delays.append((arrived_ns, arrived_ns - capture.camera_ns))
         while arrived_ns - self._delays[0][0] > DELAY_AGE_NS:
             self._delays.popleft()
         return capture.camera_ns + min(delay for _, delay in self._delays)

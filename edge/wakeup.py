@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 
 DRAIN_BYTES = 4_096
 
@@ -21,6 +22,8 @@ class Wakeup:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         self._closed = False
+        self._lock = threading.Lock()
+        """Between them a descriptor could be closed, used anew by others, and written to."""
 
     def fileno(self) -> int:
         """Return the descriptor to poll for reading."""
@@ -28,8 +31,8 @@ class Wakeup:
 
     def set(self) -> None:
         """Wake the poller."""
-        if not self._closed:
-            with contextlib.suppress(BlockingIOError, OSError):
+        with self._lock, contextlib.suppress(BlockingIOError, OSError):
+            if not self._closed:
                 os.write(self._writer, b"\0")
 
     def clear(self) -> None:
@@ -39,6 +42,7 @@ class Wakeup:
 
     def close(self) -> None:
         """Close both ends; later calls of ``set`` do nothing."""
-        self._closed = True
-        os.close(self._reader)
-        os.close(self._writer)
+        with self._lock:
+            self._closed = True
+            os.close(self._reader)
+            os.close(self._writer)

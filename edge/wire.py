@@ -155,9 +155,6 @@ class PartAt(_Message):
 
     kind: Literal["part_at"] = "part_at"
     part_id: PartId
-    trigger: int | None = Field(default=None, ge=1, le=SEQ_LIMIT)
-    """The plant's own number of the trigger, where it counts them: then the frame is
-    found by its number, and several parts may be on their way."""
 
 
 class Hello(_Message):

@@ -61,9 +61,7 @@ class CameraIntake:
             FrameRefusedError: It is unlike the first, or cannot be cut.
         """
         layout = _Layout(frame.pixels.shape, frame.pixel_format, frame.bit_depth, frame.offset_px)
-        if self._layout is None:
-            self._layout = layout
-        if self._layout != layout:
+        if self._layout is not None and self._layout != layout:
             detail = f"{_name(frame)}: {layout}, this camera sends {self._layout}"
             raise FrameRefusedError(detail, "corrupt")
         if self._view is None:
@@ -74,6 +72,8 @@ class CameraIntake:
             except RegionsError as error:
                 detail = f"{_name(frame)}: {error}"
                 raise FrameRefusedError(detail, "corrupt") from error
+            # Only now: a first frame that cannot be cut must not refuse all after it.
+            self._layout = layout
         return self._view
 
     def batch(self, frame: Frame) -> Tensor:

@@ -68,6 +68,8 @@ def open_source(camera: Camera, clock: Clock, keys: LineKeys | None = None) -> S
         frame_timeout_s=camera.frame_timeout_s,
         idle_s=camera.idle_s,
         reopen_limit_s=camera.reopen_limit_s,
+        latency_s=camera.latency_ms / 1000,
+        stale_frames=camera.stale_frames,
         motion=_motion(camera),
     )
     return LiveSource(make_device(camera, clock, keys), settings, clock)
@@ -132,4 +134,9 @@ def _opencv(camera: OpencvCamera) -> OpencvSettings:
 def _motion(camera: LiveCamera) -> MotionSettings | None:
     if camera.trigger != "motion":
         return None
-    return MotionSettings(camera.detect_zone_px, camera.detect_difference, camera.detect_share)
+    return MotionSettings(
+        camera.detect_zone_px,
+        camera.detect_difference,
+        camera.detect_share,
+        camera.detect_longest_s,
+    )

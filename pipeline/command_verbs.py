@@ -18,7 +18,7 @@ from edge.commands import (
     ReviewCommand,
     ShelveCommand,
 )
-from edge.wire import Order, PartAt
+from edge.wire import Order
 from pipeline.alarm import AlarmError, names_moved
 from pipeline.command_desk import Reply
 from pipeline.ledger import LedgerError
@@ -60,7 +60,7 @@ class LineVerbs:
         self._cameras = cameras
         self.transitions: list[Transition] = []
         """Steps of alarms, until the loop takes them."""
-        self.told_parts: list[tuple[str, PartAt]] = []
+        self.told_parts: list[tuple[str, str]] = []
         """Camera and part, to be told after the commit: told before, it could be told twice."""
         self.rebirth_is_due = False
 
@@ -125,8 +125,7 @@ class LineVerbs:
         deaf = [camera for camera in wanted if self._cameras.deaf(camera, now.monotonic_ns)]
         if deaf:
             return Reply(ok=False, code="camera_lost", detail=f"not there: {', '.join(deaf)}")
-        told_part = PartAt(part_id=command.part, trigger=command.trigger)
-        self.told_parts += [(camera, told_part) for camera in wanted]
+        self.told_parts += [(camera, command.part) for camera in wanted]
         return DONE
 
     def _order(

@@ -132,6 +132,8 @@ class LiveCamera(_Camera):
     """So many pictures in a row that are equal bit by bit make a camera STALE; 0 never."""
     idle_s: float = Field(default=60.0, ge=0, le=86_400)
     """Without a trigger for so long a triggered camera is NO_TRIGGER; 0 never."""
+    latency_ms: int = Field(default=0, ge=0, le=60_000)
+    """Least time that a picture without a clock of the camera is on its way; streams take long."""
     trigger: Literal["free", "hardware", "software", "motion"] = "free"
     """Who asks for a picture: the camera's clock, its input line, a told part, a part's motion."""
     fps: float | None = Field(default=None, gt=0)
@@ -142,6 +144,8 @@ class LiveCamera(_Camera):
     """How far a pixel must differ from the empty belt, of 255, to belong to a part."""
     detect_share: float = Field(default=0.05, gt=0, le=1)
     """Share of the zone that must differ for a part to be there."""
+    detect_longest_s: float = Field(default=5.0, ge=0.5, le=600)
+    """Longest time that a moving part is seen; what moves for longer is another belt or light."""
 
     @model_validator(mode="after")
     def _rate_is_its_own(self) -> Self:
@@ -161,7 +165,7 @@ class OpencvCamera(LiveCamera):
 
     kind: Literal["opencv"]
     source: str = ""
-    """Device (/dev/video0) or URL (rtsp://, http://) without a password."""
+    """Device (/dev/video0, or 0) or URL (rtsp://, http://) without a password."""
     source_env: str = ""
     """Environment variable that holds the source instead, for a URL with a password."""
     trigger: Literal["free", "software", "motion"] = "free"

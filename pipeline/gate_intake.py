@@ -24,6 +24,7 @@ from edge.wire import (
     Lost,
     Note,
     Ordered,
+    PartAt,
     ScorerLeft,
     ScorerUp,
     WireError,
@@ -137,8 +138,8 @@ class Intake:
 
     def tell_parts(self, work: Pass) -> None:
         """Tell cameras of which part their next frame is."""
-        for camera, part in work.told_parts:
-            try_send(self._notices, [camera.encode(), encode_note(part)])
+        for camera, part_id in work.told_parts:
+            try_send(self._notices, [camera.encode(), encode_note(PartAt(part_id=part_id))])
 
     def _take_notices(self, work: Pass) -> None:
         for parts in receive_all(self._notices):

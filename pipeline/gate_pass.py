@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge.commands import CommandResult
     from edge.frame import FrameKey
-    from edge.wire import Acknowledged, PartAt
+    from edge.wire import Acknowledged
     from pipeline.alarm import Transition
     from pipeline.evidence_worker import Stored
     from pipeline.inspection import Inspection
@@ -30,6 +30,6 @@ class Pass:
     """What became of orders to the scorer."""
     answers: list[CommandResult] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
-    told_parts: list[tuple[str, PartAt]] = field(default_factory=list)
+    told_parts: list[tuple[str, str]] = field(default_factory=list)
     """Camera and the part that its next frame is of."""
     images: list[tuple[FrameKey, bytes, Inspection | None]] = field(default_factory=list)

@@ -8,12 +8,15 @@ and a question that is not answered in time has its answer.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger(__name__)
 
 
 class CameraCalls:
@@ -60,3 +63,6 @@ class CameraCalls:
                 call()
             except self._refusal as error:
                 self.fault = str(getattr(error, "message", error)) or type(error).__name__
+            except Exception as error:  # the thread must live on, and the camera be distrusted
+                log.exception("a camera's driver")
+                self.fault = f"{type(error).__name__}: {error}"

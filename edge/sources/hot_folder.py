@@ -37,7 +37,7 @@ from edge.clock import SystemClock
 from edge.sources import CameraEvent, Capture, Source, SourceError
 from edge.sources.arrivals import Arrival, Arrivals
 from edge.sources.folder import read_capture
-from edge.sources.whole_file import Stamp, WholeFileReader
+from edge.sources.whole_file import Stamp, WholeFileReader, stamp_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,10 +131,13 @@ class HotFolderSource(Source):
         self._arrivals.keep_up()
 
     def close(self) -> None:
-        """Put away what was read, and watch no longer; more calls do nothing."""
+        """Watch no longer; more calls do nothing.
+
+        What was returned last and not put away since stays: after an accident
+        its frame may have no number yet.
+        """
         if not self._closed:
             self._closed = True
-            self._put_away()
             self._arrivals.close()
 
     def _look_at(self, arrival: Arrival) -> Capture | None:
@@ -164,7 +167,7 @@ class HotFolderSource(Source):
             if self._after == "delete":
                 file.unlink()
             else:
-                file.rename(self._place_for(file))
+                self._move(file, stamp)
         except OSError as error:
             if not self._stays:
                 self._stays = True
@@ -177,6 +180,14 @@ class HotFolderSource(Source):
                 )
             return
         self._arrivals.forget(name)
+
+    def _move(self, file: Path, stamp: Stamp) -> None:
+        """Move a file to the done ones; another that has just taken its name comes back."""
+        place = self._place_for(file)
+        file.rename(place)
+        moved = stamp_of(place)
+        if moved is not None and moved.inode != stamp.inode and not file.exists():
+            place.rename(file)
 
     def _place_for(self, file: Path) -> Path:
         """Return where a file is moved to; one of its name is there already gets a number."""

@@ -12,12 +12,13 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edge.sources import CameraEvent, Source, SourceError
-from edge.sources.motion import MotionSettings, PartDetector
+from edge.sources.backlog import Backlog
+from edge.sources.picker import PicturePicker
 from edge.wakeup import Wakeup
 
 if TYPE_CHECKING:
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
     from edge.frame import CameraState
     from edge.sources import Capture
     from edge.sources.device import Device, Trigger
+    from edge.sources.motion import MotionSettings
 
 log = logging.getLogger(__name__)
 
 NS_PER_S = 1_000_000_000
 GRAB_S = 0.1
-ALIVE_NS = NS_PER_S
+ALIVE_S = 1.0
 """A silent camera is asked so often whether it is there."""
 REOPEN_FIRST_S = 0.1
 JITTER = 0.25
 """Of each wait, so that the cameras behind one failed switch do not all ask at once."""
-WAITING_LIMIT = 16
-"""Pictures of triggered parts that wait for ingest; at 12 megapixels 200 MB."""
+HANG_S = 3.0
+"""Beyond ``frame_timeout_s``, which a stream may take to say that nothing comes."""
 OPENINGS_OF_A_DEVICE = 1_000_000
 """A device that others connect to counts their starts within one opening of its own."""
 CLOSE_LIMIT_S = 0.5
@@ -52,6 +54,10 @@ class LiveSettings:
     """Silence after which a camera that runs by its own clock is lost."""
     idle_s: float = 60.0
     """Time without a picture after which a triggered camera has no trigger; 0 never."""
+    latency_s: float = 0.0
+    """How long a picture of a camera without a clock of its own is on its way, at least."""
+    stale_frames: int = 0
+    """Equal pictures in a row that make a camera STALE of whose pictures only some are taken."""
     reopen_limit_s: float = 2.0
     motion: MotionSettings | None = None
     """With trigger ``motion``: what a part is."""
@@ -84,16 +90,21 @@ class LiveSource(Source):
         self._settings = settings
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 - no secret
-        self._detector = PartDetector(settings.motion) if settings.motion is not None else None
+        self._picker = PicturePicker(
+            on_demand=settings.trigger == "software" and not device.can_trigger,
+            motion=settings.motion,
+            stale_frames=settings.stale_frames,
+            rng=self._rng,
+        )
         self._lock = threading.Lock()
-        self._waiting: deque[Capture] = deque()
+        self._backlog = Backlog(freshest_only=not self.every_picture_counts)
         self._events: list[CameraEvent] = []
         self._counts: Counter[str] = Counter()
         self._lost: str | None = ""
         """Why the camera is not there, empty while it was never tried; None while it is."""
         self._lost_ns = self._heard_ns = self._active_ns = clock.monotonic_ns()
-        self._wanted_ns: int | None = None
-        """Since when a picture is asked of a device that cannot be triggered."""
+        self._beat_ns = self._heard_ns
+        """When the driver returned last."""
         self._distrust = ""
         self._opening = 0
         self._tries = 0
@@ -104,13 +115,13 @@ class LiveSource(Source):
     def read(self) -> Capture | None:
         """Return the next picture that waits."""
         with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+            return self._backlog.take()
 
     def trigger(self) -> None:
         """Ask for one picture now; that the camera does not obey is its loss."""
         if not self._device.can_trigger:
             with self._lock:
-                self._wanted_ns = self._clock.monotonic_ns()
+                self._picker.want(self._clock.monotonic_ns())
             return
         try:
             self._device.trigger()
@@ -121,17 +132,22 @@ class LiveSource(Source):
             self.reopen(f"{type(error).__name__}: {error}")
 
     def reopen(self, reason: str) -> None:
-        """Let the thread close the device and open it anew."""
+        """Let the thread close the device and open it anew, or take its pictures for another's."""
         with self._lock:
             self._distrust = reason
 
     @property
     def state(self) -> CameraState:
-        """LOST, or ONLINE, or NO_TRIGGER where no part has been seen for long."""
+        """LOST, STALE, ONLINE, or NO_TRIGGER where no part has been seen for long."""
+        now_ns = self._clock.monotonic_ns()
+        if now_ns - self._beat_ns > (self._settings.frame_timeout_s + HANG_S) * NS_PER_S:
+            self._lose(f"{self._device.name}: its driver does not return")
         with self._lock:
             if self._lost is not None:
                 return "LOST"
-            idle_ns = self._clock.monotonic_ns() - self._active_ns
+            if self._picker.sees_repeats:
+                return "STALE"
+            idle_ns = now_ns - self._active_ns
         idle_limit_s = self._settings.idle_s if self._settings.trigger != "free" else 0
         return "NO_TRIGGER" if 0 < idle_limit_s * NS_PER_S < idle_ns else "ONLINE"
 
@@ -173,24 +189,45 @@ class LiveSource(Source):
 
     def _serve(self) -> None:
         """Wait for one picture, and look at what its coming or not coming says."""
+        self._obey_distrust()
         capture = self._device.grab(GRAB_S)
-        now_ns = self._clock.monotonic_ns()
-        with self._lock:
-            distrust, self._distrust = self._distrust, ""
-        if distrust:
-            raise SourceError(distrust)
+        now_ns = self._beat_ns = self._clock.monotonic_ns()
         if capture is not None:
-            self._heard_ns, self._tries = now_ns, 0
-            self._found(now_ns)
-            opening = self._opening * OPENINGS_OF_A_DEVICE + capture.opening
-            self._sort(replace(capture, opening=opening), now_ns)
-        elif self._settings.trigger in {"free", "motion"}:
-            silent_s = (now_ns - self._heard_ns) / NS_PER_S
+            self._take(capture, now_ns)
+        silent_s = (now_ns - self._heard_ns) / NS_PER_S
+        if self._settings.trigger in {"free", "motion"}:
             if silent_s > self._settings.frame_timeout_s:
                 msg = f"{self._device.name}: no picture for {silent_s:.1f} s"
                 raise SourceError(msg)
-        elif now_ns - self._heard_ns > ALIVE_NS:
+        elif silent_s > ALIVE_S:
             self._ask_whether_alive(now_ns)
+
+    def _obey_distrust(self) -> None:
+        """Open anew where that was asked for; what others push must not be cut off by it."""
+        with self._lock:
+            distrust, self._distrust = self._distrust, ""
+            if distrust and self._settings.comes_back:
+                self._counts["openings"] += 1
+                self._opening = self._counts["openings"]
+                return
+        if distrust:
+            raise SourceError(distrust)
+
+    def _take(self, capture: Capture, now_ns: int) -> None:
+        """Date a picture, and see whether it counts."""
+        opening = self._opening * OPENINGS_OF_A_DEVICE + capture.opening
+        capture = replace(capture, opening=opening)
+        if capture.camera_ns is None and capture.arrived_ns is not None:
+            latency_ns = round(self._settings.latency_s * NS_PER_S)
+            capture = replace(capture, arrived_ns=capture.arrived_ns - latency_ns)
+        if capture.pixels is not None:
+            # Failed pictures alone are no sign of a camera that works.
+            self._heard_ns, self._tries = now_ns, 0
+        self._sort(capture, now_ns)
+        if self._picker.blind:
+            self._lose(f"{self._device.name}: {self._picker.blind}")
+        elif capture.pixels is not None or self.counts_triggers:
+            self._found(now_ns)
 
     def _ask_whether_alive(self, now_ns: int) -> None:
         self._heard_ns = now_ns
@@ -205,59 +242,28 @@ class LiveSource(Source):
 
     def _sort(self, capture: Capture, now_ns: int) -> None:
         """Keep a picture where it counts; what is not kept is counted."""
-        failed = capture.pixels is None
-        with self._lock:
-            self._counts["pictures"] += 1
-            self._counts["failed"] += failed
-        chosen: Capture | None = capture
-        if self._detector is not None:
-            chosen = None if failed else self._part_in(self._detector, capture, now_ns)
-        elif self._settings.trigger == "software" and not self._device.can_trigger:
-            chosen = capture if self._is_wanted(capture) else None
-        if chosen is not None:
-            self._keep(chosen, now_ns)
-        elif not failed:
-            with self._lock:
-                self._counts["skipped"] += 1
-
-    def _part_in(self, detector: PartDetector, capture: Capture, now_ns: int) -> Capture | None:
-        relearned = detector.relearned
         try:
-            chosen = detector.see(capture, now_ns)
+            chosen, events = self._picker.choose(capture, now_ns)
         except ValueError as error:
             msg = f"{self._device.name}: {error}"
             raise SourceError(msg) from error
-        if detector.relearned > relearned:
-            with self._lock:
-                self._events.append(CameraEvent("belt_relearned", {"times": detector.relearned}))
-        return chosen
-
-    def _is_wanted(self, capture: Capture) -> bool:
-        """Tell whether a picture is the first after a trigger, and answer the trigger with it."""
+        failed = capture.pixels is None
         with self._lock:
-            wanted = self._wanted_ns is not None and (capture.arrived_ns or 0) >= self._wanted_ns
-            if wanted:
-                self._wanted_ns = None
-        return wanted
+            self._events += events
+            self._counts["pictures"] += 1
+            self._counts["failed"] += failed
+            self._counts["skipped"] += chosen is None and not failed
+        if chosen is not None:
+            self._keep(chosen, now_ns)
 
     def _keep(self, capture: Capture, now_ns: int) -> None:
         """Let a picture wait: of a free-running camera the freshest, of others every one."""
         with self._lock:
             self._active_ns = now_ns
-            if not self.every_picture_counts and self._waiting:
-                self._waiting.clear()
-                self._counts["skipped"] += 1
-            self._waiting.append(capture)
-            self._make_room()
+            skipped, unaccounted = self._backlog.put(capture)
+            self._counts["skipped"] += skipped
+            self._counts["unaccounted"] += unaccounted
         self._wakeup.set()
-
-    def _make_room(self) -> None:
-        """Take the pixels, not the account, of the oldest picture where too many wait."""
-        heavy = [i for i, one in enumerate(self._waiting) if one.pixels is not None]
-        if len(heavy) > WAITING_LIMIT:
-            detail = f"{WAITING_LIMIT} pictures waited for ingest"
-            oldest = self._waiting[heavy[0]]
-            self._waiting[heavy[0]] = replace(oldest, pixels=None, fault=detail, loss="dropped")
 
     def _opened(self) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -265,8 +271,8 @@ class LiveSource(Source):
         with self._lock:
             self._opening = self._counts["openings"] + 1
             self._counts["openings"] += 1
-            self._active_ns = now_ns
-            self._wanted_ns = None
+            self._active_ns = self._beat_ns = now_ns
+            self._picker.begin_again()
             self._distrust = ""
         if self.counts_triggers and not self._settings.comes_back:
             self._found(now_ns)

@@ -202,7 +202,8 @@ def _bare_metal(plane: Plane, outline: Field) -> Field:
     half = len(_CODE) * _CODE_CELL / 2
     x, y = _CODE_LEFT + half, _CODE_TOP + half
     moved = Plane(plane.x - np.float32(x), plane.y - np.float32(y), plane.pixel)
-    return np.minimum(-outline - np.float32(_BEVEL), moved.box(half, half, 0))
+    from_edges = -outline - np.float32(_BEVEL)
+    return np.asarray(np.minimum(from_edges, moved.box(half, half, 0)), np.float32)
 
 
 def _bevel_shade(plane: Plane, outline: Field) -> Field:

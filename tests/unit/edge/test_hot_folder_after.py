@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 from hot_folder_rig import LIST_MS, SETTLE_MS, HotFolder, numbers, read_all
@@ -11,6 +12,12 @@ from picture_writers import encoded
 
 from edge.sources import arrivals
 from edge.sources.hot_folder import DONE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.sources import Capture
+    from edge.sources.hot_folder import HotFolderSource
 
 DATA = encoded(0)[1]
 
@@ -145,16 +152,49 @@ def test_file_that_somebody_else_took(hot: HotFolder, caplog: pytest.LogCaptureF
     assert caplog.text == ""
 
 
-def test_closing_twice_does_nothing(hot: HotFolder) -> None:
-    """Closing puts away what was read, and once more does nothing."""
+def test_closing_keeps_what_was_read_last(hot: HotFolder) -> None:
+    """A picture whose frame may have no number yet stays for the next start; closing is final."""
     source = hot.watch("delete")
-    name = hot.put(0)
+    first, last = hot.put(0), hot.put(3)
+    source.read()
     source.read()
 
     source.close()
     source.close()
 
-    assert not (hot.folder / name).exists()
+    assert [(hot.folder / name).exists() for name in (first, last)] == [False, True]
+
+
+def test_picture_that_takes_the_name_meanwhile_is_read(
+    hot: HotFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A writer that replaces a file in the instant in which it is put away loses no picture."""
+    source = hot.watch()
+    (hot.folder / "latest.png").write_bytes(encoded(0)[1])
+    read = read_all_but_put_away(source)
+    (hot.folder / "new.tmp").write_bytes(encoded(3)[1])
+    place_for = source._place_for
+
+    def replaced(file: Path) -> Path:
+        if (hot.folder / "new.tmp").exists():
+            (hot.folder / "new.tmp").replace(file)
+        return place_for(file)
+
+    monkeypatch.setattr(source, "_place_for", replaced)
+    for _ in range(3):
+        hot.clock.advance_ms(LIST_MS)
+        read += read_all(source)
+    hot.clock.advance_ms(SETTLE_MS)
+    read += read_all(source)
+
+    assert numbers(read) == [0, 3]
+
+
+def read_all_but_put_away(source: HotFolderSource) -> list[Capture]:
+    """Read one picture, which is not put away yet."""
+    capture = source.read()
+    assert capture is not None
+    return [capture]
 
 
 @pytest.mark.parametrize("after", ["move", "delete", "keep"])

@@ -108,7 +108,10 @@ def test_replaced_part_was_missed(rig: MakeRig) -> None:
     notes = line.gate.notes()
 
     (lost,) = only(Lost, notes)
-    assert (lost.why, lost.detail) == ("missed_trigger", "part B was told before a picture came")
+    assert (lost.why, lost.detail) == (
+        "missed_trigger",
+        "a later picture came, and none that is certainly of this part",
+    )
     assert (lost.announcement.seq, lost.announcement.part_id) == (1, "A")
     assert lost.announcement.captured_ns == told_ns
     assert [note.announcement.part_id for note in only(Announced, notes)] == ["B"]

@@ -14,7 +14,8 @@ import pytest
 
 from edge.clock import SystemClock
 from edge.sources import CameraMissingError, Capture, SourceError
-from edge.sources.live import WAITING_LIMIT, LiveSettings, LiveSource
+from edge.sources.backlog import PICTURES
+from edge.sources.live import HANG_S, LiveSettings, LiveSource
 from edge.sources.motion import MotionSettings
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class StandInDevice:
         self.openings = self.closings = self.triggers = 0
         self.pictures: queue.Queue[Capture | Exception] = queue.Queue()
         self.opened = threading.Event()
+        self.hangs, self.hanging = threading.Event(), threading.Event()
 
     def open(self) -> None:
         """Open, where the test lets it be there."""
@@ -47,7 +49,10 @@ class StandInDevice:
         self.opened.set()
 
     def grab(self, timeout_s: float) -> Capture | None:
-        """Return the test's next picture, or raise its next error."""
+        """Return the test's next picture, or raise its next error; hang while the test says so."""
+        while self.hangs.is_set():
+            self.hanging.set()
+            time.sleep(0.001)
         try:
             one = self.pictures.get(timeout=min(timeout_s, 0.01))
         except queue.Empty:
@@ -78,15 +83,40 @@ def shot(number: int = 0, **fields: Any) -> Capture:
     )
 
 
+class SteppedClock(SystemClock):
+    """The monotonic clock, with steps that the test takes."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._steps_ns = 0
+
+    def monotonic_ns(self) -> int:
+        """Return the time and all steps."""
+        return super().monotonic_ns() + self._steps_ns
+
+    def advance_ms(self, ms: int) -> None:
+        """Let time pass at once."""
+        self._steps_ns += ms * 1_000_000
+
+
 class Rig:
     """A live source and its device."""
 
-    def __init__(self, device: StandInDevice, trigger: Trigger = "free", **settings: Any) -> None:
+    def __init__(
+        self,
+        device: StandInDevice,
+        trigger: Trigger = "free",
+        clock: SystemClock | None = None,
+        **settings: Any,
+    ) -> None:
         """Start the source's thread."""
         self.device = device
         limits = {"reopen_limit_s": 0.02, "frame_timeout_s": 60.0} | settings
         self.source = LiveSource(
-            device, LiveSettings(trigger, **limits), SystemClock(), random.Random(0)  # noqa: S311 - jitter
+            device,
+            LiveSettings(trigger, **limits),
+            clock or SystemClock(),
+            random.Random(0),  # noqa: S311 - jitter
         )
         self.events: list[str] = []
 
@@ -247,7 +277,7 @@ def test_free_camera_keeps_the_freshest(start: Callable[..., Rig]) -> None:
 def test_triggered_camera_keeps_every_account(start: Callable[..., Rig]) -> None:
     """Each picture of a trigger is a part: where too many wait, pixels go, accounts stay."""
     rig = start(StandInDevice(), "hardware")
-    count = WAITING_LIMIT + 3
+    count = PICTURES + 3
     for number in range(count):
         rig.device.pictures.put(shot(number))
     rig.until(lambda: rig.source.counts["pictures"] == count, "all pictures")
@@ -299,17 +329,84 @@ def test_trigger_of_a_free_camera_picks_a_picture(start: Callable[..., Rig]) -> 
 
 
 def test_parts_are_picked_by_motion(start: Callable[..., Rig]) -> None:
-    """With trigger ``motion`` only the picture of a part is handed over."""
-    rig = start(StandInDevice(), "motion", motion=MotionSettings())
-    values = [50, 50, 50, 200, 200, 200, 200, 50, 50]
-    for number, value in enumerate(values):
-        pixels = np.full((32, 32), value, np.uint8)
-        rig.device.pictures.put(shot(number, pixels=pixels))
+    """With ``motion`` the camera is LOST until the belt is known; then each part is handed over."""
+    clock = SteppedClock()
+    rig = start(StandInDevice(), "motion", motion=MotionSettings(), clock=clock)
+    rng = np.random.default_rng(0)
 
-    rig.until(lambda: rig.source.counts["pictures"] == len(values), "all pictures")
+    def show(value: int) -> None:
+        seen = rig.source.counts["pictures"]
+        clock.advance_ms(100)
+        pixels = np.clip(rng.normal(value, 2, (32, 32)), 0, 255).astype(np.uint8)
+        rig.device.pictures.put(shot(value, pixels=pixels))
+        rig.until(lambda: rig.source.counts["pictures"] > seen, "the picture")
 
-    assert rig.next().counter == 3
+    while rig.source.state == "LOST":
+        show(50)
+    for value in (50, 200, 200, 200, 200, 50, 50):
+        show(value)
+
+    assert rig.next().counter == 200
     assert rig.source.read() is None
+    assert "camera_lost" in rig.events
+
+
+def test_frozen_camera_shows_in_the_pictures_that_do_not_count(start: Callable[..., Rig]) -> None:
+    """A camera that repeats one picture is STALE, though none of its pictures is of a part."""
+    device = StandInDevice(can_trigger=False)
+    rig = start(device, "software", stale_frames=3)
+    for _ in range(3):
+        device.pictures.put(shot(7))
+    rig.until(lambda: rig.source.state == "STALE", "STALE")
+
+    device.pictures.put(shot(8))
+    rig.until(lambda: rig.source.state == "ONLINE", "ONLINE")
+
+    assert rig.events[-2:] == ["camera_stale", "camera_fresh"]
+
+
+def test_failed_pictures_alone_are_no_camera(start: Callable[..., Rig]) -> None:
+    """A free-running camera of which every buffer fails is lost like a silent one."""
+    rig = start(StandInDevice(), frame_timeout_s=0.2)
+    rig.device.pictures.put(shot())
+    rig.next()
+
+    def fails() -> bool:
+        rig.device.pictures.put(shot(1, pixels=None, fault="underrun"))
+        return rig.source.state == "LOST"
+
+    rig.until(fails, "LOST")
+
+
+def test_driver_that_does_not_return_is_a_lost_camera(start: Callable[..., Rig]) -> None:
+    """A driver that hangs cannot keep a camera ONLINE; once it returns, the camera is back."""
+    clock = SteppedClock()
+    rig = start(StandInDevice(), "hardware", clock=clock, frame_timeout_s=1.0)
+    rig.until(lambda: rig.source.state == "ONLINE", "ONLINE")
+    rig.device.hangs.set()
+    rig.device.hanging.wait(LIMIT_S)
+
+    clock.advance_ms(round(1000 * (1.0 + HANG_S)) + 1)
+    hung = rig.source.state
+    rig.device.hangs.clear()
+    rig.device.pictures.put(shot())
+    rig.until(lambda: rig.source.state == "ONLINE", "ONLINE again")
+
+    assert hung == "LOST"
+    assert rig.events == ["camera_opened", "camera_lost", "camera_back"]
+
+
+def test_latency_is_taken_off(start: Callable[..., Rig]) -> None:
+    """A picture without a camera's clock was taken ``latency_s`` before it arrived."""
+    rig = start(StandInDevice(), "hardware", latency_s=0.5)
+    arrived = time.monotonic_ns()
+    rig.device.pictures.put(shot(arrived_ns=arrived))
+    rig.device.pictures.put(shot(arrived_ns=arrived, camera_ns=77))
+
+    without, with_clock = rig.next(), rig.next()
+
+    assert without.arrived_ns == arrived - 500_000_000
+    assert with_clock.arrived_ns == arrived
 
 
 def test_distrust_opens_anew(start: Callable[..., Rig]) -> None:
@@ -321,6 +418,20 @@ def test_distrust_opens_anew(start: Callable[..., Rig]) -> None:
     rig.until(lambda: rig.device.openings == 2, "second opening")
 
     assert "camera_lost" in rig.events
+
+
+def test_distrusted_pushers_are_not_cut_off(start: Callable[..., Rig]) -> None:
+    """Where others push, a new opening is a new number, and nothing on its way is lost."""
+    rig = start(StandInDevice(), "hardware", comes_back=True)
+    rig.device.pictures.put(shot(1))
+    first = rig.next()
+
+    rig.source.reopen("red and blue are exchanged")
+    rig.until(lambda: rig.source.counts["openings"] == 2, "second opening")
+    rig.device.pictures.put(shot(2))
+
+    assert rig.next().opening > first.opening
+    assert (rig.device.openings, rig.device.closings) == (1, 0)
 
 
 def test_waiting_picture_wakes_a_poller(start: Callable[..., Rig]) -> None:

@@ -48,6 +48,19 @@ def test_camera_clock_takes_the_waiting_out() -> None:
     assert [(at - ns) // MS for at, ns in zip(arrived, host, strict=True)] == [0, 0, 40, 0]
 
 
+def test_long_way_is_no_reset() -> None:
+    """A picture that comes 1.5 s late is so much older, whatever the others were."""
+    clock = CameraClock()
+    clock.host_ns(capture(camera_ms=5_000), START_NS)
+
+    late = [
+        clock.host_ns(capture(camera_ms=5_000 + exposed), START_NS + came * MS)
+        for exposed, came in ((100, 1_600), (200, 1_601), (1_700, 1_700))
+    ]
+
+    assert [(ns - START_NS) // MS for ns in late] == [100, 200, 1_700]
+
+
 def test_drift_of_the_camera_is_followed() -> None:
     """Over an hour of a quartz that is 50 us a second slow, no time is off by more than 4 ms."""
     clock = CameraClock()
