@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -108,4 +109,67 @@ def ledger(
         report = run_ledger_bench(Console(), settings, Path(place))
     columns = ("synchronous", "who", "results/s", "commit ms p50", "p99", "time to gate's")
     print_rows(columns, report.table())
+    typer.echo(json.dumps(report.summary()))
+
+
+@bench_app.command()
+def transport(
+    *,
+    frames: Annotated[int, typer.Option(min=1, max=48, help="Frames a round.")] = 16,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds that are timed.")] = 15,
+) -> None:
+    """Measure how fast pictures go from ingest to the scorer, beside a copy in memory.
+
+    The pictures are 1920x1080 pixels in colour, and the processes, queue, credit and
+    messages those of a line, over ipc and over tcp. Every byte is checked once.
+    """
+    from pipeline.bench_transport import TransportBench, run_transport_bench
+
+    log_to_stderr("ERROR", "bench")
+    with tempfile.TemporaryDirectory(prefix="musc-edge-bench-") as place:
+        report = run_transport_bench(Console(), TransportBench(frames, repeats), Path(place))
+    columns = ("way", "frames/s", "slowest", "fastest", "GB/s", "share of memcpy")
+    print_rows(columns, report.table())
+    typer.echo(json.dumps(report.summary()))
+
+
+@bench_app.command()
+def tiling(
+    *,
+    columns: Annotated[int, typer.Option(min=1, max=8, help="Regions side by side.")] = 3,
+    rows: Annotated[int, typer.Option(min=1, max=8, help="Regions one above the other.")] = 3,
+    image_size_px: Annotated[
+        int, typer.Option(min=56, max=1036, help="Side of the backbone's square, both times.")
+    ] = 308,
+    good: Annotated[int, typer.Option(min=20, help="Good parts that count.")] = 60,
+    defective: Annotated[int, typer.Option(min=1, help="Parts with one scratch each.")] = 20,
+    contrast: Annotated[
+        float, typer.Option(min=1, max=255, help="Of the scratches, in grey levels of 255.")
+    ] = 20.0,
+    roi: Annotated[
+        bool, typer.Option(help="Inspect where the part can be, or all of the sensor.")
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Which parts and scratches.")] = 0,
+) -> None:
+    """Measure what regions do for small defects: scratches of 24 x 3 px on 2448 x 2048 px.
+
+    The same drawn parts are inspected whole and in regions, with the same backbone
+    at the same size. Recall at 5 % false rejects is the share of defective parts
+    that score above what not more than 5 % of the good ones exceed; a found scratch
+    is located where the box, grown by a patch, covers its centre.
+    """
+    from pipeline.bench_tiling import COLUMNS, SENSOR_PX, TilingBench, run_tiling_bench
+
+    log_to_stderr("ERROR", "bench")
+    bench = TilingBench(
+        columns=columns,
+        rows=rows,
+        image_size_px=image_size_px,
+        good=good,
+        defective=defective,
+        contrast=contrast,
+        seed=seed,
+    )
+    report = run_tiling_bench(Console(), bench if roi else replace(bench, roi_px=SENSOR_PX))
+    print_rows(COLUMNS, report.table())
     typer.echo(json.dumps(report.summary()))
