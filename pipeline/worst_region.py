@@ -48,7 +48,7 @@ class RegionScores:
         if self.threshold is None:
             return 0.0
         moved = self.raw and self.deciding
-        return self.threshold * self.raw / self.deciding if moved else self.threshold
+        return self.threshold * (self.raw / self.deciding) if moved else self.threshold
 
 
 @dataclass(frozen=True, slots=True)
