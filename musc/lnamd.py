@@ -52,10 +52,10 @@ def aggregate(tokens: Tensor, degrees: Sequence[int] = DEGREES) -> Tensor:
         ValueError: Not four axes, P not a square number, or a degree that is
             not odd and positive.
     """
-    side = _checked_side(tokens, degrees)
+    side = grid_side(tokens, degrees)
     frames, stages, patches, channels = tokens.shape
     tokens = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    grid = _layer_normalised(tokens).reshape(-1, side, side, channels).permute(0, 3, 1, 2)
+    grid = layer_normalised(tokens).reshape(-1, side, side, channels).permute(0, 3, 1, 2)
     groups = tokens.new_empty(frames, stages, len(degrees), patches, channels)
     for index, r in enumerate(degrees):
         pooled = functional.avg_pool2d(grid, r, 1, r // 2, count_include_pad=True)
@@ -66,7 +66,7 @@ def aggregate(tokens: Tensor, degrees: Sequence[int] = DEGREES) -> Tensor:
 
 def aggregate_naive(tokens: Tensor, degrees: Sequence[int] = DEGREES) -> Tensor:
     """``aggregate`` in plain loops and float64: [N, S, P, C] -> [N, G, P, C]."""
-    side = _checked_side(tokens, degrees)
+    side = grid_side(tokens, degrees)
     frames, stages, patches, channels = tokens.shape
     rows = []
     for stage in tokens.double().flatten(0, 1):
@@ -80,7 +80,7 @@ def aggregate_naive(tokens: Tensor, degrees: Sequence[int] = DEGREES) -> Tensor:
     return torch.stack(rows).reshape(frames, stages * len(degrees), patches, channels)
 
 
-def _layer_normalised(tokens: Tensor) -> Tensor:
+def layer_normalised(tokens: Tensor) -> Tensor:
     """[N, S, P, C] with mean 0 and variance 1 over P and C of each frame and stage."""
     # The mean of a constant stage must be that constant exactly: one unit in the last place
     # left over would be blown up to a full-length token of arbitrary direction.
@@ -91,8 +91,8 @@ def _layer_normalised(tokens: Tensor) -> Tensor:
     return centred.div_((norm.square() / numbers + VARIANCE_FLOOR).sqrt())
 
 
-def _checked_side(tokens: Tensor, degrees: Sequence[int]) -> int:
-    """Patches along one side of the grid.
+def grid_side(tokens: Tensor, degrees: Sequence[int]) -> int:
+    """Patches along one side of the grid of tokens [N, S, P, C].
 
     Raises:
         ValueError: The arguments cannot be aggregated.

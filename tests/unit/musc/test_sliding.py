@@ -1,13 +1,14 @@
 """The sliding window: slots, votes, errors and memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from musc import msm
+from musc import msm, pair_kernel
 from musc.lnamd import aggregate
 from musc.sliding import SlidingMuSc, SlotError, estimated_bytes
 
@@ -134,6 +135,70 @@ def test_among_restricts_the_voters() -> None:
     torch.testing.assert_close(scores, batch[0], atol=1e-5, rtol=0.0)
 
 
+def test_a_masked_pair_does_not_count_for_the_slot() -> None:
+    """Masked peers are left out of the frame's score and of nobody else's."""
+    tokens = frames(5)
+    window = filled(tokens)
+    before = window.all_patch_scores()
+
+    window.mask_pairs(0, iter([1, 4]))
+
+    assert window.masked_pairs(0) == {1, 4}
+    assert window.masked_pairs(1) == set()
+    batch = msm.mutual_scores(aggregate(tokens[[0, 2, 3]]))
+    torch.testing.assert_close(window.patch_scores(0), batch[0], atol=1e-5, rtol=0.0)
+    assert torch.equal(window.all_patch_scores()[1:], before[1:])
+    assert len(window.squared_distances(0, among=[1, 2])) == 1
+
+
+def test_a_mask_is_replaced_by_the_next() -> None:
+    """What was masked before counts again, and no peers at all unmask the frame."""
+    window = filled(frames(4))
+    before = window.patch_scores(2)
+    window.mask_pairs(2, [0])
+
+    window.mask_pairs(2, [])
+
+    assert window.masked_pairs(2) == set()
+    assert torch.equal(window.patch_scores(2), before)
+
+
+def test_a_masked_peer_may_lose_and_win_its_vote() -> None:
+    """Votes come and go, the mask stays."""
+    window = filled(frames(4))
+    window.mask_pairs(0, [1])
+    masked = window.patch_scores(0)
+    window.set_votes(1, False)
+
+    window.set_votes(1, True)
+
+    assert torch.equal(window.patch_scores(0), masked)
+
+
+def test_masks_end_with_either_frame() -> None:
+    """A slot that is used again starts without masks, its own and those of others."""
+    tokens = frames(4)
+    window = filled(tokens, capacity=4)
+    window.mask_pairs(0, [1])
+    window.mask_pairs(2, [0, 3])
+    window.mask_pairs(3, [1])
+
+    window.push(tokens[0], feature(0))
+    window.evict(1)
+    window.push(tokens[1], feature(1))
+
+    assert [window.masked_pairs(slot) for slot in range(4)] == [set(), set(), {3}, set()]
+
+
+def test_a_frame_whose_peers_are_all_masked_has_no_score() -> None:
+    """Nobody left to be compared with is an error, as without voters."""
+    window = filled(frames(3))
+    window.mask_pairs(1, [0, 2])
+
+    with pytest.raises(SlotError, match="slot 1 has no voter"):
+        window.patch_scores(1)
+
+
 def test_squared_distances_are_in_the_order_of_the_voters() -> None:
     """One row for each voter but the frame, oldest first, whatever the order of ``among``."""
     tokens = frames(3)
@@ -167,6 +232,9 @@ def test_image_features_come_in_the_order_asked_for() -> None:
         lambda window: window.squared_distances(5),
         lambda window: window.set_votes(5, True),
         lambda window: window.evict(5),
+        lambda window: window.mask_pairs(5, [0]),
+        lambda window: window.mask_pairs(0, [1, 5]),
+        lambda window: window.masked_pairs(5),
         lambda window: window.image_features([0, 5]),
     ],
 )
@@ -251,14 +319,14 @@ def test_a_push_that_fails_half_way_changes_nothing(monkeypatch: pytest.MonkeyPa
     before = window.all_patch_scores()
     calls: list[int] = []
 
-    def failing(*args: Tensor) -> tuple[Tensor, Tensor]:
+    def failing(*args: Any) -> None:
         calls.append(1)
-        if len(calls) == STAGES * 3:
+        if len(calls) == STAGES:
             raise MemoryError
-        return nearest_both_ways(*args)
+        box_maxima(*args)
 
-    nearest_both_ways = msm.nearest_both_ways
-    monkeypatch.setattr(msm, "nearest_both_ways", failing)
+    box_maxima = pair_kernel.box_maxima
+    monkeypatch.setattr(pair_kernel, "box_maxima", failing)
 
     with pytest.raises(MemoryError):
         window.push(frames(1, seed=9)[0], feature(9))
@@ -312,7 +380,7 @@ def test_memory_is_known_beforehand(dtype: torch.dtype) -> None:
 
     rings = window._rings
     assert rings is not None
-    held = [rings.tokens, rings.half_squares, rings.nearest]
+    held = [*rings.frames, rings.nearest]
     assert estimate == sum(ring.nbytes for ring in held)
 
 
