@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 import zmq
 
-from edge.endpoints import IPC_PATH_LIMIT, EndpointError
+from edge.endpoints import IPC_PATH_LIMIT, EndpointError, free_port
 from edge.sockets import (
     HIGH_WATER_NOTES,
     LINGER_MS,
+    LOOPBACK_SEND_BYTES,
     Context,
     PeerWatch,
     Socket,
@@ -52,6 +53,39 @@ def test_both_directions(zmq_context: Context, ipc_endpoint: str) -> None:
     assert answered
     assert question == [b"c1", b"head", b"body"]
     assert [[bytes(part) for part in parts] for parts in receive_all(dealer)] == [[b"yes"]]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "send_bytes"),
+    [
+        ("tcp://127.0.0.1:{port}", LOOPBACK_SEND_BYTES),
+        ("tcp://localhost:{port}", LOOPBACK_SEND_BYTES),
+        ("ipc://{folder}/s", -1),
+    ],
+)
+def test_little_waits_in_a_loopback_connection(
+    zmq_context: Context, ipc_folder: Path, endpoint: str, send_bytes: int
+) -> None:
+    """The kernel's own limit holds for every connection that does not stay within tcp loopback."""
+    given = endpoint.format(port=free_port(), folder=ipc_folder)
+
+    sockets = bind_router(zmq_context, given), connect_dealer(zmq_context, given, "c1")
+
+    assert [socket.getsockopt(zmq.SNDBUF) for socket in sockets] == [send_bytes] * 2
+
+
+def test_large_message_crosses_a_small_buffer(zmq_context: Context) -> None:
+    """A message many times as large as the send buffer arrives whole."""
+    endpoint = f"tcp://127.0.0.1:{free_port()}"
+    router = bind_router(zmq_context, endpoint)
+    dealer = connect_dealer(zmq_context, endpoint, "c1")
+    wait_for_peer(dealer)
+    body = bytes(range(256)) * (40 * LOOPBACK_SEND_BYTES // 256)
+
+    assert try_send(dealer, [b"head", memoryview(body)])
+    wait_for_message(router)
+
+    assert bytes(receive_all(router)[0][-1]) == body
 
 
 def test_nothing_queues_for_nobody(zmq_context: Context, ipc_endpoint: str) -> None:
