@@ -89,6 +89,10 @@ class Camera:
         """Ask for one picture now."""
         self._source.trigger()
 
+    def let_go(self, count: int) -> None:
+        """Let go of the next ``count`` pictures that were taken: the gate has them on disk."""
+        self._source.let_go(count)
+
     def take(self) -> Picture | None:
         """Return the next picture; None when there is none at the moment.
 

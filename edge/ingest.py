@@ -11,6 +11,7 @@ and every picture that must not be judged.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -120,6 +121,8 @@ class Ingest:
         self._announcer = Announcer(camera, boot, self._part_ids, counter, self._notices, clock)
         begins = Begins(camera=settings.camera, boot=boot, seq=counter.value)
         self._notices.put(begins, clock.monotonic_ns())
+        self._taken: deque[int] = deque()
+        """Numbers of the pictures that the source has not let go of."""
         self._finished_ns: int | None = None
         self._next_presence_ns = 0
         self._next_capture_ns = 0
@@ -152,6 +155,7 @@ class Ingest:
         if self._may_capture(now):
             self._capture(now)
         self._queue.send()
+        self._let_go()
 
     def close(self) -> None:
         """Close sockets, source and counter; pending sends get their linger time."""
@@ -206,6 +210,7 @@ class Ingest:
         if not self._camera.every_picture_counts:
             self._next_capture_ns = now + self._settings.interval_ms * 1_000_000
         announcement = self._announcer.announce(picture)
+        self._taken.append(self._counter.value)
         capture = picture.capture
         if announcement is None or capture.pixels is None:
             return
@@ -220,6 +225,15 @@ class Ingest:
         if oldest is not None:
             detail = f"queue of {self._settings.queue_frames} frames full, oldest dropped"
             self._announcer.lose(oldest.announcement, "dropped", detail)
+
+    def _let_go(self) -> None:
+        """Let the source put away the pictures that the gate has on disk, oldest first."""
+        count = 0
+        while self._taken and not self._notices.owes(self._taken[0]):
+            self._taken.popleft()
+            count += 1
+        if count:
+            self._camera.let_go(count)
 
     def _take_notes(self) -> None:
         """Take the gate's acknowledgements, and parts from whoever may tell them."""
@@ -286,8 +300,6 @@ class Ingest:
         """Give up what waits and tell the gate for a second; a next start tells it the rest."""
         for frame in self._queue.give_up():
             self._announcer.lose(frame.announcement, "dropped", detail)
-        if self._camera.wakeup is not None:
-            self._camera.wakeup.clear()
         until = self._clock.monotonic_ns() + LAST_WORDS_NS
         while True:
             self._take_notes()
@@ -299,6 +311,7 @@ class Ingest:
             if not len(self._notices) or now >= until:
                 break
             self._gate.poll(POLL_MS)
+        self._let_go()
         if len(self._notices):
             log.warning(
                 "camera %s: %d notices not acknowledged by the gate",

@@ -39,6 +39,10 @@ class NoticeOutbox:
         """Return how many notices are not acknowledged."""
         return len(self._unacknowledged)
 
+    def owes(self, seq: int) -> bool:
+        """Tell whether the notice of a frame is not acknowledged yet."""
+        return (seq, "announced") in self._unacknowledged or (seq, "lost") in self._unacknowledged
+
     @property
     def full(self) -> bool:
         """Tell whether no more frames should be counted until a gate comes back."""

@@ -117,6 +117,9 @@ class Source:
     def reopen(self, reason: str) -> None:
         """Distrust the camera: let it go and open it anew, where that can be done."""
 
+    def let_go(self, count: int) -> None:
+        """Let go of the next ``count`` pictures that were read: the gate has them on disk."""
+
     @property
     def state(self) -> CameraState:
         """How the camera is."""

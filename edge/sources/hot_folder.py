@@ -57,9 +57,9 @@ After = Literal["move", "delete", "keep"]
 class HotFolderSource(Source):
     """The files of one folder, each read when it is whole, then moved, deleted or remembered.
 
-    A file is put away with the call after the one that returned it: by then its
-    frame has its number on disk, so that a crash in between reads a picture
-    twice rather than never.
+    A file is put away by :meth:`let_go`: by then its frame has its number, and the
+    gate has it on disk, so that a crash in between reads a picture twice rather
+    than never.
     """
 
     def __init__(self, path: Path, *, after: After = "move", clock: Clock | None = None) -> None:
@@ -76,8 +76,8 @@ class HotFolderSource(Source):
         """
         self._path = path
         self._after = after
-        self._taken: tuple[str, Stamp | None] | None = None
-        """What was returned last and is not put away yet."""
+        self._taken: list[tuple[str, Stamp | None]] = []
+        """What was returned and is not put away yet."""
         self._clashes: Counter[str] = Counter()
         self._stays = False
         """Whether it was said that files cannot be put away."""
@@ -126,16 +126,17 @@ class HotFolderSource(Source):
         return self._arrivals.fileno()
 
     def clear(self) -> None:
-        """Take note of what happened, so that a poller sleeps again; put away what was read."""
-        self._put_away()
+        """Take note of what happened, so that a poller sleeps again."""
         self._arrivals.keep_up()
 
-    def close(self) -> None:
-        """Watch no longer; more calls do nothing.
+    def let_go(self, count: int) -> None:
+        """Put away the next ``count`` pictures that were returned."""
+        taken, self._taken = self._taken[:count], self._taken[count:]
+        for name, stamp in taken:
+            self._put_away(name, stamp)
 
-        What was returned last and not put away since stays: after an accident
-        its frame may have no number yet.
-        """
+    def close(self) -> None:
+        """Watch no longer; more calls do nothing. What was not let go of stays where it is."""
         if not self._closed:
             self._closed = True
             self._arrivals.close()
@@ -148,18 +149,15 @@ class HotFolderSource(Source):
         if failed and self._arrivals.put_back(arrival, in_use=reader.in_use):
             return None
         stamp = reader.stamp or arrival.stamp
-        self._taken = (arrival.name, stamp)
+        self._taken.append((arrival.name, stamp))
         if stamp is not None:
             self._arrivals.remember(arrival.name, stamp)
         self._pictures["pictures"] += 1
         self._pictures["failed"] += failed
         return replace(capture, arrived_ns=arrival.since_ns)
 
-    def _put_away(self) -> None:
-        """Move or delete the file that was returned last, where it still is what was read."""
-        if self._taken is None:
-            return
-        (name, stamp), self._taken = self._taken, None
+    def _put_away(self, name: str, stamp: Stamp | None) -> None:
+        """Move or delete a file that was returned, where it still is what was read."""
         file = self._path / name
         if self._after == "keep" or stamp is None or not self._arrivals.is_still(name, stamp):
             return

@@ -56,6 +56,7 @@ def read_all(source: HotFolderSource) -> list[Capture]:
     captures = []
     while (capture := source.read()) is not None:
         captures.append(capture)
+        source.let_go(1)
     return captures
 
 

@@ -77,7 +77,7 @@ class FakeSource(Source):
         """Take the captures in their order."""
         self.left = list(captures)
         self.reads = 0
-        self.triggers = 0
+        self.triggers = self.let_go_of = 0
         self.reopenings: list[str] = []
         self.events: list[CameraEvent] = []
         self.closed = False
@@ -96,6 +96,10 @@ class FakeSource(Source):
     def trigger(self) -> None:
         """Count the triggers."""
         self.triggers += 1
+
+    def let_go(self, count: int) -> None:
+        """Count the pictures that are on disk elsewhere."""
+        self.let_go_of += count
 
     def reopen(self, reason: str) -> None:
         """Note why it is distrusted."""

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 DATA = encoded(0)[1]
 
 
-def test_put_away_with_the_next_call(hot: HotFolder) -> None:
-    """A file lies where it was until the source is called again: its frame is numbered then."""
+def test_put_away_once_it_is_accounted_for(hot: HotFolder) -> None:
+    """A file lies where it was until ingest says that the gate has its frame on disk."""
     source = hot.watch()
     name = hot.put(0)
 
     source.read()
-    at_first = (hot.folder / name).exists()
     source.clear()
+    again, at_first = source.read(), (hot.folder / name).exists()
+    source.let_go(1)
 
+    assert again is None
     assert at_first
     assert not (hot.folder / name).exists()
     assert (hot.folder / DONE / name).read_bytes() == DATA
@@ -157,6 +159,7 @@ def test_closing_keeps_what_was_read_last(hot: HotFolder) -> None:
     source = hot.watch("delete")
     first, last = hot.put(0), hot.put(3)
     source.read()
+    source.let_go(1)
     source.read()
 
     source.close()
@@ -181,6 +184,7 @@ def test_picture_that_takes_the_name_meanwhile_is_read(
         return place_for(file)
 
     monkeypatch.setattr(source, "_place_for", replaced)
+    source.let_go(1)
     for _ in range(3):
         hot.clock.advance_ms(LIST_MS)
         read += read_all(source)
@@ -204,6 +208,7 @@ def test_time_that_is_set_later_makes_no_new_picture(hot: HotFolder, after: str)
     file = hot.folder / hot.put(0)
     first = source.read()
     os.utime(file, (1e9, 1e9))
+    source.let_go(1)
     again = []
 
     for _ in range(4):
@@ -222,6 +227,7 @@ def test_closed_again_without_a_change(hot: HotFolder, after: str) -> None:
     file = hot.folder / hot.put(0)
     first = source.read()
     file.open("r+b").close()
+    source.let_go(1)
     again = []
 
     for _ in range(4):
@@ -239,7 +245,7 @@ def test_name_comes_again_right_after_it_was_put_away(hot: HotFolder) -> None:
     file = hot.folder / hot.put(0)
     first = source.read()
     file.open("r+b").close()
-    source.clear()
+    source.let_go(1)
     file.write_bytes(encoded(3)[1])
 
     second = source.read()

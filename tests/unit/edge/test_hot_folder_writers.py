@@ -29,6 +29,7 @@ def test_five_hundred_slow_files(tmp_path: Path, after: str) -> None:
     end = time.monotonic() + LIMIT_S
 
     while not (writers.are_done and len(captures) >= PICTURES) and time.monotonic() < end:
+        source.let_go(1)
         capture = source.read()
         if capture is None:
             time.sleep(0.001)
@@ -36,6 +37,7 @@ def test_five_hundred_slow_files(tmp_path: Path, after: str) -> None:
             captures.append(capture)
     writers.stop()
     left = source.read()
+    source.let_go(1)
     source.close()
 
     assert left is None

@@ -189,3 +189,18 @@ def test_triggered_pictures_are_taken_as_they_come(rig: MakeRig) -> None:
     line.steps(2)
 
     assert len(announced(line.gate.notes())) == 2
+
+
+def test_source_lets_go_of_what_is_on_disk(rig: MakeRig) -> None:
+    """A picture is let go of when the gate has acknowledged it, and not before those before it."""
+    line = rig(*map(good, range(3)), None)
+    line.steps(3)
+    before = line.source.let_go_of
+
+    line.acknowledge(2)
+    line.ingest.step()
+    out_of_order = line.source.let_go_of
+    line.acknowledge(1)
+    line.ingest.step()
+
+    assert (before, out_of_order, line.source.let_go_of) == (0, 0, 2)
