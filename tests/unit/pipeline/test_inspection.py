@@ -29,6 +29,16 @@ def test_inspection_travels_whole() -> None:
     np.testing.assert_array_equal(got.patch_scores, grid)
 
 
+def test_map_of_the_most_regions_travels() -> None:
+    """Sixteen regions of the largest size side by side make a map that still arrives."""
+    grid = np.zeros((4, 16 * 129), np.float32)
+
+    got = decode_inspection(encode_inspection(inspection(patch_scores=grid)))
+
+    assert got.patch_scores is not None
+    assert got.patch_scores.shape == grid.shape
+
+
 def test_inspection_without_scores_travels() -> None:
     """NO_RESULT has no patch scores."""
     got = decode_inspection(encode_inspection(inspection(verdict="NO_RESULT", why="warming")))
