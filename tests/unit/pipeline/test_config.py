@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.config_camera import FolderCamera
 from pipeline.config_file import PATTERN_WORDS, UNIONS, ConfigError, load_config
 
+KINDS = "folder, video, synthetic, zmq, opencv, basler or aravis"
 CAMERA = '[[camera]]\nid = "c1"\nkind = "folder"\npath = "images"\ninterval_ms = 10\n'
 
 
@@ -84,11 +85,11 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
         ),
         (
             CAMERA.replace('"folder"', '"synth"'),
-            "camera.0 (c1).kind = 'synth': must be folder, video, synthetic, zmq, opencv, basler or aravis",
+            f"camera.0 (c1).kind = 'synth': must be {KINDS}",
         ),
         (
             CAMERA.replace('kind = "folder"\n', ""),
-            "camera.0 (c1).kind: missing; must be folder, video, synthetic, zmq, opencv, basler or aravis",
+            f"camera.0 (c1).kind: missing; must be {KINDS}",
         ),
         (
             CAMERA + 'folder = "x"\n',

@@ -12,9 +12,9 @@ import pytest
 from factories import START, announcement, inspection, moment
 
 from pipeline.gate import Gate
-from pipeline.regions import grid_to_sensor
 from pipeline.ledger import Ledger, LedgerBusyError, LedgerError, open_for_reading, read_heatmap
 from pipeline.parts import PartAssembler
+from pipeline.regions import grid_to_sensor
 from pipeline.results import FrameResult, LineIdentity
 
 if TYPE_CHECKING:
