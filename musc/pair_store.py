@@ -41,6 +41,11 @@ class PairStore:
             self.nearest = torch.zeros(pairs, dtype=like.dtype, device=like.device)
             self.image_features = torch.zeros(capacity, len(image_feature), device=like.device)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of tokens, averages and pairs."""
+        return sum(tensor.nbytes for tensor in (*self.frames, self.nearest))
+
     def store(
         self,
         slot: int,

@@ -130,6 +130,11 @@ class SlidingMuSc:
         """Occupied slots that score others, oldest first."""
         return tuple(slot for slot, votes in self._votes.items() if votes)
 
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the tensors held, 0 before the first push; see ``estimated_bytes``."""
+        return 0 if self._rings is None else self._rings.nbytes
+
     def __len__(self) -> int:
         """Occupied slots."""
         return len(self._votes)

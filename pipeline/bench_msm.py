@@ -5,8 +5,13 @@ with its real weights. The windows of all contestants are the line's, and take p
 in one race (``pipeline.bench_race``). What a locality does to the scores is told
 by the AUROC of the cells' labels against their raw scores on arrival.
 
+What a push is compared with (``pipeline.bench_rivals``) takes part in the same race:
+the plain incremental update, which takes a product for each degree, and batch MuSc
+recomputed on the whole window, which takes so long that it runs in few rounds only.
+Each push scores the newest frame and one older frame anew.
+
 The peak is the best square float32 product of the same run on the same device: no
-push can be faster than its products at that rate.
+push can be faster than its products at that rate, one for each stage and peer.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ from musc.anomaly_map import frame_scores
 from musc.metrics import auroc
 from musc.preprocess import to_batch
 from pipeline.backbones import BackboneChoice, load_backbone
+from pipeline.bench_growth import exponent, fitting, growth_times, roofline_ms
 from pipeline.bench_race import (
     Contestant,
     SeenFrame,
@@ -32,7 +38,8 @@ from pipeline.bench_race import (
     square_product_flop,
     start_contestants,
 )
-from pipeline.bench_rounds import race, shown
+from pipeline.bench_rivals import PlainContestant, RecomputingContestant, largest_difference
+from pipeline.bench_rounds import race, ratio_of, shown
 from pipeline.config_method import CALIBRATION_PEERS, MuscSettings
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS, Cell, select_cells
 from pipeline.wheels import fetch_wheel, user_cache
@@ -44,7 +51,8 @@ if TYPE_CHECKING:
 
     from musc.vision_transformer import Backbone
 
-FREE, LOCAL, PRODUCT = "push", "push_local", "product"
+FREE, LOCAL, PLAIN, PRODUCT = "push", "push_local", "plain", "product"
+RECOMPUTED = "recompute"
 """Names in the race; a contestant's name is the key of its time in the summary."""
 
 DEFECT_SHARE = 0.1
@@ -70,6 +78,8 @@ class MsmBench:
     frames: int = 200
     """Frames of the stream whose AUROC is taken; the race uses the first of them."""
     seed: int = 0
+    recomputed: int = 1
+    """Counted rounds, the first ones, in which the whole window is recomputed too."""
 
     def check(self) -> None:
         """Refuse a stream that is too short for the race.
@@ -95,8 +105,12 @@ class MsmReport:
     """By name, one for each counted round; ``PRODUCT`` among them."""
     aurocs: Mapping[str, float | None]
     """By the same names; None where the scored frames are all good or all defective."""
-    push_gflop: float
-    """Products of one unrestricted push, in 1e9 operations."""
+    shape: tuple[int, int, int]
+    """Stages, patches and channels of a frame."""
+    max_abs_diff: float
+    """Largest difference of a squared distance between the line's window and the plain one."""
+    growth_ms: Mapping[int, float]
+    """Median time of a push by the window's size."""
     device: torch.device
 
     @property
@@ -104,11 +118,18 @@ class MsmReport:
         """Best rate of the square product, in 1e9 operations a second."""
         return square_product_flop(self.device) / min(self.times_ms[PRODUCT]) / 1e6
 
+    @property
+    def push_gflop(self) -> float:
+        """Products of one unrestricted push, in 1e9 operations."""
+        return roofline_ms(self.bench.window, self.shape, 1e3)
+
     def table(self) -> list[list[str]]:
         """Return a row for each contestant: its times, their share of the first, its AUROC."""
         rows = []
-        for name, auroc_of in self.aurocs.items():
-            times = self.times_ms[name]
+        for name, times in self.times_ms.items():
+            if name == PRODUCT or not times:
+                continue
+            auroc_of = self.aurocs.get(name)
             median = statistics.median(times)
             share = median / statistics.median(self.times_ms[FREE])
             figures = [f"{ms:.1f}" for ms in (median, min(times), max(times))]
@@ -121,6 +142,7 @@ class MsmReport:
 
         ``ratio_vs_unrestricted`` is the local median over the unrestricted one,
         below 1 where the locality is faster; ``speedup`` is its inverse.
+        ``roofline_fraction`` is the time of a push's products at the peak over the push's.
         """
         known: dict[str, Any] = {
             "window": self.bench.window,
@@ -132,11 +154,32 @@ class MsmReport:
             "threads": torch.get_num_threads(),
             "gemm_gflops": round(self.gemm_gflops, 1),
             "push_gflop": round(self.push_gflop, 2),
+            **self._rivals(),
         }
         for name, auroc_of in self.aurocs.items():
             known[f"{name}_ms"] = round(statistics.median(self.times_ms[name]), 2)
             known[name.replace("push", "auroc")] = _rounded(auroc_of)
         return known | (self._compared() if LOCAL in self.aurocs else {})
+
+    def _rivals(self) -> dict[str, Any]:
+        """Compare the push with the slower ways, the machine's peak and other windows."""
+        push = self.times_ms[FREE]
+        recomputed = self.times_ms[RECOMPUTED]
+        ideal_ms = roofline_ms(self.bench.window, self.shape, self.gemm_gflops)
+        growth = exponent(self.growth_ms)
+        return {
+            "plain_ms": round(statistics.median(self.times_ms[PLAIN]), 2),
+            "recompute_ms": round(statistics.median(recomputed), 1) if recomputed else None,
+            "recompute_rounds": len(recomputed),
+            "ratio_vs_plain": round(ratio_of(self.times_ms[PLAIN], push), 2),
+            "ratio_vs_recompute": round(ratio_of(recomputed, push[: len(recomputed)]), 1)
+            if recomputed
+            else None,
+            "max_abs_diff": self.max_abs_diff,
+            "roofline_fraction": round(ideal_ms / statistics.median(push), 3),
+            "growth_ms": {str(size): round(ms, 2) for size, ms in self.growth_ms.items()},
+            "growth_exponent": None if growth is None else round(growth, 3),
+        }
 
     def _compared(self) -> dict[str, float | None]:
         free, local = (statistics.median(self.times_ms[name]) for name in (FREE, LOCAL))
@@ -149,7 +192,12 @@ class MsmReport:
         }
 
     def _title(self, name: str) -> str:
-        return {FREE: "all patches", LOCAL: f"locality {self.bench.locality}"}[name]
+        return {
+            FREE: "all patches",
+            LOCAL: f"locality {self.bench.locality}",
+            PLAIN: "all, a product a degree",
+            RECOMPUTED: "all, window recomputed",
+        }[name]
 
 
 def run_msm_bench(console: Console, bench: MsmBench) -> MsmReport:
@@ -186,7 +234,7 @@ def measure(
         backbone: Frames to patch tokens.
         cells: At least as many as ``bench`` has frames.
     """
-    kept = bench.window + 1 + bench.repeats
+    kept = 1 + bench.repeats + max(bench.window, *fitting(bench.frames, bench.repeats), 0)
     first: list[SeenFrame] = []
     arrivals = {name: Arrivals(bench.window, one) for name, one in _field(bench, backbone).items()}
     for frame in shown(console, "frames seen and scored", look(backbone, cells), len(cells)):
@@ -196,13 +244,38 @@ def measure(
             stream.take(frame, backbone.image_size)
     aurocs = {name: stream.auroc() for name, stream in arrivals.items()}
     del arrivals
-    runners = start_contestants(_field(bench, backbone), first, bench.window)
-    runners[PRODUCT] = square_product(backbone.device)
+    times_ms, difference = _raced(console, bench, first, backbone.device, _field(bench, backbone))
+    growth_ms = growth_times(console, first, bench.repeats, backbone.device)
+    stages, patches, channels = first[0].tokens.shape
+    shape = (stages, patches, channels)
+    return MsmReport(bench, times_ms, aurocs, shape, difference, growth_ms, backbone.device)
+
+
+def _raced(
+    console: Console,
+    bench: MsmBench,
+    frames: Sequence[SeenFrame],
+    device: torch.device,
+    field: Mapping[str, SlidingContestant],
+) -> tuple[dict[str, list[float]], float]:
+    """Times of all contestants, and how far the plain way's squared distances are off."""
+    musc = MuscSettings()
+    plain = PlainContestant(bench.window, musc.degrees, musc.keep_lowest, device)
+    slow = RecomputingContestant(bench.window, musc.degrees, musc.keep_lowest, device)
+    everyone: dict[str, Contestant] = {**field, PLAIN: plain, RECOMPUTED: slow}
+    runners = start_contestants(everyone, frames, bench.window)
+    recompute = runners[RECOMPUTED]
+    runners[RECOMPUTED] = lambda number: recompute(number) if _is_recomputed(bench, number) else ()
+    runners[PRODUCT] = square_product(device)
     rounds = range(1 + bench.repeats)
     times_ms = race(runners, shown(console, "rounds", rounds, len(rounds)))
-    stages, patches, channels = first[0].tokens.shape
-    pairs = (bench.window - 1) * stages * len(MuscSettings().degrees)
-    return MsmReport(bench, times_ms, aurocs, 2e-9 * pairs * patches**2 * channels, backbone.device)
+    del times_ms[RECOMPUTED][bench.recomputed :]
+    return times_ms, largest_difference(field[FREE], plain, bench.window)
+
+
+def _is_recomputed(bench: MsmBench, number: int) -> bool:
+    """Whether the whole window is recomputed in a round; round 0 is not counted."""
+    return 1 <= number <= bench.recomputed
 
 
 class Arrivals:
@@ -252,7 +325,7 @@ def look(backbone: Backbone, cells: Sequence[Cell]) -> Iterator[SeenFrame]:
             yield SeenFrame(tokens, feature, cell.label)
 
 
-def _field(bench: MsmBench, backbone: Backbone) -> dict[str, Contestant]:
+def _field(bench: MsmBench, backbone: Backbone) -> dict[str, SlidingContestant]:
     """Who takes part, with empty windows."""
     localities = {FREE: None} | ({} if bench.locality is None else {LOCAL: bench.locality})
     musc = MuscSettings()

@@ -3,7 +3,7 @@
 Every contestant holds the same frames and is given the same next one; the rounds
 are ``pipeline.bench_rounds``.
 
-A further way to score is a class with ``take`` and ``score``.
+A further way to score is a class with ``take``, ``score`` and ``refine``.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ class Contestant(Protocol):
     def score(self) -> Tensor:
         """Return the patch scores [P] of the newest frame, in main memory."""
 
+    def refine(self) -> object:
+        """Score an older frame anew, now that later frames are there."""
+
 
 class SlidingContestant:
     """The sliding window as the line runs it; one push costs one row and one column."""
@@ -80,6 +83,15 @@ class SlidingContestant:
         """
         return self._window.patch_scores(self._newest).cpu()
 
+    def refine(self) -> Tensor:
+        """Score the frame in the middle of the window anew."""
+        slots = self._window.slots
+        return self._window.patch_scores(slots[len(slots) // 2]).cpu()
+
+    def squared_distances(self, age: int) -> Tensor:
+        """[n, G, P] of one frame, counted from the oldest, to all others, oldest first."""
+        return self._window.squared_distances(self._window.slots[age])
+
 
 def start_contestants(
     contestants: Mapping[str, Contestant], frames: Sequence[SeenFrame], window: int
@@ -96,9 +108,10 @@ def start_contestants(
             contestant.take(frame)
 
     def runner(contestant: Contestant) -> Callable[[int], object]:
-        def run(number: int) -> Tensor:
+        def run(number: int) -> object:
             contestant.take(frames[window + number])
-            return contestant.score()
+            contestant.score()
+            return contestant.refine()
 
         return run
 

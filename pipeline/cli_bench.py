@@ -6,7 +6,7 @@ import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -68,17 +68,28 @@ def msm(
     repeats: Annotated[int, typer.Option(min=1, help="Rounds that are timed.")] = 9,
     frames: Annotated[int, typer.Option(min=1, help="Frames whose AUROC is taken.")] = 200,
     seed: Annotated[int, typer.Option(help="Which cells, and their order.")] = 0,
+    recompute: Annotated[
+        int, typer.Option(min=0, help="Rounds in which the whole window is recomputed too.")
+    ] = 1,
+    shape: Annotated[
+        Literal["vit-s", "vit-l"],
+        typer.Option(help="vit-l: time and memory of a large float16 window of drawn tokens."),
+    ] = "vit-s",
 ) -> None:
     """Measure how long a push takes that scores the newest frame of a window.
 
     The frames are real solar cells, fetched once with the weights. All ways to
     score take turns in one run; beside the times stand the AUROC of each and the
-    machine's best float32 product.
+    machine's best float32 product. An older frame is scored anew each time too.
     """
+    from pipeline.bench_growth import measure_vit_l
     from pipeline.bench_msm import MsmBench, run_msm_bench
 
     log_to_stderr("ERROR", "bench")
-    report = run_msm_bench(Console(), MsmBench(window, locality, repeats, frames, seed))
+    if shape == "vit-l":
+        typer.echo(json.dumps(measure_vit_l(Console(), window, repeats, seed)))
+        return
+    report = run_msm_bench(Console(), MsmBench(window, locality, repeats, frames, seed, recompute))
     print_rows(
         ("newest frame against", "median ms", "min", "max", "share", "AUROC"), report.table()
     )

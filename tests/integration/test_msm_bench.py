@@ -30,8 +30,10 @@ def test_real_cells_are_scored_both_ways(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert "CC BY-NC-SA" in done.stdout
-    assert said["push_gflop"] == pytest.approx(2 * 3 * 12 * 256**2 * 384 / 1e9, abs=0.005)
+    assert said["push_gflop"] == pytest.approx(2 * 3 * 4 * 256**2 * 384 / 1e9, abs=0.005)
     assert said["push_local_ms"] > 0
+    assert said["max_abs_diff"] <= 1e-5
+    assert said["ratio_vs_recompute"] > 1
     assert said["ratio_vs_unrestricted"] == pytest.approx(
         said["push_local_ms"] / said["push_ms"], abs=0.01
     )

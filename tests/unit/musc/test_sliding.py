@@ -378,10 +378,8 @@ def test_memory_is_known_beforehand(dtype: torch.dtype) -> None:
 
     estimate = estimated_bytes(5, STAGES, PATCHES, CHANNELS, (1, 3), dtype)
 
-    rings = window._rings
-    assert rings is not None
-    held = [*rings.frames, rings.nearest]
-    assert estimate == sum(ring.nbytes for ring in held)
+    assert estimate == window.held_bytes
+    assert SlidingMuSc(5).held_bytes == 0
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,11 @@ from typer.testing import CliRunner
 
 from musc.lnamd import DEGREES, aggregate
 from musc.msm import mutual_scores
-from pipeline import bench_msm, bench_race
+from pipeline import bench_growth, bench_msm, bench_race
+from pipeline.bench_growth import exponent, fitting
 from pipeline.bench_msm import Arrivals, MsmBench, MsmBenchError, look, measure
 from pipeline.bench_race import SeenFrame, SlidingContestant, start_contestants
+from pipeline.bench_rivals import PlainContestant, RecomputingContestant, largest_difference
 from pipeline.bench_rounds import race, shown
 from pipeline.cli_bench import bench_app
 from pipeline.solar_cells import Cell
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
 
 ALWAYS = {
     "window", "locality", "repeats", "frames", "seed", "device", "threads", "gemm_gflops",
-    "push_gflop", "push_ms", "auroc",
+    "push_gflop", "push_ms", "auroc", "plain_ms", "recompute_ms", "recompute_rounds",
+    "ratio_vs_plain", "ratio_vs_recompute", "max_abs_diff", "roofline_fraction", "growth_ms",
+    "growth_exponent",
 }  # fmt: skip
 WITH_LOCALITY = ALWAYS | {
     "push_local_ms", "auroc_local", "speedup", "ratio_vs_unrestricted", "auroc_change",
@@ -78,6 +83,10 @@ class Scripted:
         """Return the newest frame's number for each of four patches."""
         return torch.full((4,), self.taken[-1])
 
+    def refine(self) -> float:
+        """Return the oldest frame's number."""
+        return self.taken[0]
+
 
 def numbered(values: Sequence[float], labels: Sequence[int] | None = None) -> list[SeenFrame]:
     """Return a frame for each number."""
@@ -100,26 +109,45 @@ def test_the_last_line_names_every_figure(locality: int | None, keys: set[str]) 
     assert (said["frames"], said["seed"]) == (20, 5)
     assert said["push_ms"] > 0
     assert said["gemm_gflops"] > 0
-    assert said["push_gflop"] == pytest.approx(3 * 3 * 2 * 16 * 16 * 49 / 1e9, abs=0.005)
+    assert said["push_gflop"] == pytest.approx(3 * 2 * 16 * 16 * 49 / 1e9, abs=0.005)
     assert said["auroc"] == 1.0
+    assert said["recompute_rounds"] == 1
+    assert 0 <= said["max_abs_diff"] <= 1e-5
+    assert said["growth_ms"].keys() == {"16"}
+    assert said["growth_exponent"] is None
 
 
 def test_ratio_speedup_and_change_follow_from_the_figures() -> None:
     """The ratio is local over unrestricted, the speedup its inverse, of the medians."""
-    times = {"push": [8.0, 4.0, 6.0], "push_local": [9.0, 3.0, 2.0], "product": [1.0, 0.5]}
+    times = {
+        "push": [8.0, 4.0, 6.0],
+        "push_local": [9.0, 3.0, 2.0],
+        "plain": [16.0, 12.0, 9.0],
+        "recompute": [400.0],
+        "product": [1.0, 0.5],
+    }
     aurocs = {"push": 0.9, "push_local": 0.85}
     bench = MsmBench(locality=2)
+    growth = {16: 3.0, 32: 6.0, 64: 12.0}
 
-    report = bench_msm.MsmReport(bench, times, aurocs, 18.7, torch.device("cpu"))
+    report = bench_msm.MsmReport(
+        bench, times, aurocs, (4, 64, 32), 1e-6, growth, torch.device("cpu")
+    )
 
     said = report.summary()
     assert (said["push_ms"], said["push_local_ms"]) == (6.0, 3.0)
     assert (said["ratio_vs_unrestricted"], said["speedup"]) == (0.5, 2.0)
     assert said["auroc_change"] == -0.05
+    assert (said["ratio_vs_plain"], said["ratio_vs_recompute"]) == (2.0, 50.0)
+    assert said["growth_exponent"] == 1.0
+    ideal_ms = 31 * 4 * 2 * 64 * 64 * 32 / (2 * 32**3 / 0.5)
+    assert said["roofline_fraction"] == round(ideal_ms / 6.0, 3)
     assert said["gemm_gflops"] == round(2 * 32**3 / 0.5 / 1e6, 1)
     assert report.table() == [
         ["all patches", "6.0", "4.0", "8.0", "1.00", "0.9000"],
         ["locality 2", "3.0", "2.0", "9.0", "0.50", "0.8500"],
+        ["all, a product a degree", "12.0", "9.0", "16.0", "2.00", "-"],
+        ["all, window recomputed", "400.0", "400.0", "400.0", "66.67", "-"],
     ]
 
 
@@ -131,7 +159,7 @@ def test_cells_of_one_label_have_no_auroc() -> None:
 
     said = report.summary()
     assert said["auroc"] is said["auroc_local"] is said["auroc_change"] is None
-    assert [row[-1] for row in report.table()] == ["-", "-"]
+    assert [row[-1] for row in report.table()] == ["-"] * 4
 
 
 def test_frames_are_the_backbones_in_order() -> None:
@@ -159,6 +187,65 @@ def test_the_sliding_contestant_scores_as_a_batch(locality: int | None) -> None:
     held = aggregate(torch.stack([frame.tokens for frame in frames[-4:]]))
     batch = mutual_scores(held, interpolate=True, locality=locality)
     torch.testing.assert_close(scores, batch[-1], atol=1e-5, rtol=0.0)
+
+
+def test_the_slower_ways_score_as_a_batch() -> None:
+    """Plain and recomputed, the newest and the middle frame of a window score as in a batch."""
+    frames = list(look(FakeBackbone(), made_cells(7)))
+    cpu = torch.device("cpu")
+    plain = PlainContestant(4, DEGREES, 0.3, cpu)
+    recomputing = RecomputingContestant(4, DEGREES, 0.3, cpu)
+    window = SlidingContestant(4, DEGREES, 0.3, locality=None, device=cpu)
+    for frame in frames:
+        for contestant in (plain, recomputing, window):
+            contestant.take(frame)
+
+    newest = [plain.score(), recomputing.score(), window.score()]
+
+    held = aggregate(torch.stack([frame.tokens for frame in frames[-4:]]))
+    batch = mutual_scores(held, interpolate=True)
+    for scores in newest:
+        torch.testing.assert_close(scores, batch[-1], atol=1e-4, rtol=0.0)
+    for scores in (plain.refine(), window.refine()):
+        torch.testing.assert_close(scores, batch[2], atol=1e-4, rtol=0.0)
+    assert largest_difference(window, plain, 4) <= 1e-5
+
+
+def test_the_window_is_recomputed_in_the_first_rounds_only() -> None:
+    """As many rounds as asked for; without any there is no figure."""
+    cells, backbone = made_cells(12), FakeBackbone()
+    bench = MsmBench(window=4, repeats=3, frames=12, recomputed=2)
+
+    twice = measure(quiet(), bench, backbone, cells).summary()
+    never = measure(quiet(), replace(bench, recomputed=0), backbone, cells).summary()
+
+    assert twice["recompute_rounds"] == 2
+    assert twice["recompute_ms"] > 0
+    assert never["recompute_ms"] is never["ratio_vs_recompute"] is None
+
+
+def test_windows_that_frames_do_not_fill_are_left_out() -> None:
+    """A window needs its frames, one to warm up, and one for each counted round."""
+    assert fitting(25, 9) == ()
+    assert fitting(26, 9) == (16,)
+    assert fitting(138, 9) == (16, 32, 64, 128)
+
+
+def test_the_exponent_is_that_of_a_power_law() -> None:
+    """Times that grow with the square have exponent 2; one window has none."""
+    assert exponent({size: 3.0 * size**2 for size in (16, 32, 64)}) == pytest.approx(2.0)
+    assert exponent({16: 3.0}) is None
+
+
+def test_a_large_window_tells_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tensors held are the estimate, and the process grew by no less than it wrote."""
+    monkeypatch.setattr(bench_growth, "VIT_L", (2, 25, 8))
+
+    said = bench_growth.measure_vit_l(quiet(), window=3, repeats=2, seed=0)
+
+    assert said["peak_bytes"] == said["estimated_bytes"] > 0
+    assert said["push_ms"] > 0
+    assert said["rss_growth_bytes"] is None or said["rss_growth_bytes"] >= 0
 
 
 def test_frames_are_scored_once_they_have_peers() -> None:
@@ -243,7 +330,7 @@ def test_the_command_ends_with_one_json_object() -> None:
     done = CliRunner().invoke(bench_app, arguments)
 
     assert done.exit_code == 0, done.output
-    *_, head, free, local, last = done.output.splitlines()
+    *_, head, free, local, _plain, _recomputed, last = done.output.splitlines()
     assert head.split("\t")[0] == "newest frame against"
     assert (free.split("\t")[0], local.split("\t")[0]) == ("all patches", "locality 1")
     assert set(json.loads(last)) == WITH_LOCALITY
