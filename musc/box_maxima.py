@@ -105,14 +105,18 @@ def _all_peers(  # noqa: PLR0917 - compiled functions take what they need one by
         of_one[peer] = -np.inf
         flat = gram[peer].reshape(patches * patches)
         for row in range(side):
+            # Of the frame's patches, those in the rows that any square may cover.
+            start = max(0, row - reach - widest) * side
+            stop = min(side, row + reach + widest + 1) * side
+            summed = rows[widest * patches :]
             done = 0
-            _copy(rows[widest * patches :], flat[row * side * patches :], side * patches)
+            _copy_row(summed, flat[row * side * patches :], side, start, stop)
             for degree in range(len(halves)):
                 half = halves[degree]
                 if half < done:
-                    _copy(rows[widest * patches :], flat[row * side * patches :], side * patches)
+                    _copy_row(summed, flat[row * side * patches :], side, start, stop)
                     done = 0
-                _add_rows(rows[widest * patches :], flat, row, side, done, half)
+                _add_rows(summed, flat, row, side, done, half, start, stop)
                 done = half
                 _one_row(
                     rows, row, side, half, inverse_one[degree], inverse_many[peer, degree],
@@ -126,14 +130,37 @@ def _all_peers(  # noqa: PLR0917 - compiled functions take what they need one by
 
 
 @_compiled
-def _add_rows(rows: _Floats, flat: _Floats, row: int, side: int, done: int, half: int) -> None:
+def _add_rows(
+    rows: _Floats,
+    flat: _Floats,
+    row: int,
+    side: int,
+    done: int,
+    half: int,
+    start: int,
+    stop: int,
+) -> None:
     """Add the peer's rows of the grid that are more than ``done`` and up to ``half`` away."""
     length = side**3
     for away in range(done + 1, half + 1):
         if row >= away:
-            _add(rows, flat[(row - away) * length :], length)
+            _add_row(rows, flat[(row - away) * length :], side, start, stop)
         if row + away < side:
-            _add(rows, flat[(row + away) * length :], length)
+            _add_row(rows, flat[(row + away) * length :], side, start, stop)
+
+
+@_compiled
+def _copy_row(out: _Floats, source: _Floats, side: int, start: int, stop: int) -> None:
+    """Copy a row of the peer's grid, [side, P], of the frame's patches start to stop."""
+    for first in range(0, side**3, side**2):
+        _copy(out[first + start :], source[first + start :], stop - start)
+
+
+@_compiled
+def _add_row(out: _Floats, source: _Floats, side: int, start: int, stop: int) -> None:
+    """Add a row of the peer's grid, as ``_copy_row`` copies it."""
+    for first in range(0, side**3, side**2):
+        _add(out[first + start :], source[first + start :], stop - start)
 
 
 @_compiled

@@ -147,6 +147,29 @@ def nearest_nearby_naive(
     return (gram - half_many[..., None]).amax(dim=2), (gram - half_one[:, None, None]).amax(dim=3)
 
 
+def multiply_nearby(many: Tensor, one: Tensor, locality: int, out: Tensor) -> None:
+    """Fill in the products of tokens near the same position; others may stay as they were.
+
+    Args:
+        many: Tokens [n, P, C] of the peers, row-major on a square grid.
+        one: Tokens [P, C] of the frame, of the type of the products.
+        locality: Rows and columns that two patches may be apart, at least 0.
+        out: Result [n, P, P], first a peer's patches, then the frame's; contiguous.
+
+    Raises:
+        ValueError: P is not a square number.
+    """
+    side = _side(len(one))
+    peers, frame = _on_grid(many, 1, side), _on_grid(one, 0, side)
+    products = out.view(-1, *(side,) * 4)
+    spans = list(_spans(side, _TILE_CPU, locality))
+    for rows, columns in product(spans, spans):
+        tile = peers[:, rows.own, columns.own].to(one.dtype).flatten(0, 2)
+        window = frame[rows.window, columns.window].flatten(0, 1)
+        near = products[:, rows.own, columns.own, rows.window, columns.window]
+        near.copy_((tile @ window.T).view(near.shape))
+
+
 def _tile_both_ways(
     frame: Tensor, half_frame: Tensor, peers: Tensor, half_peers: Tensor, barrier: Tensor
 ) -> tuple[Tensor, Tensor]:

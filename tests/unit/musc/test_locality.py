@@ -13,6 +13,7 @@ from musc import locality, msm
 from musc.lnamd import aggregate
 from musc.locality import (
     check_locality,
+    multiply_nearby,
     nearest_nearby,
     nearest_nearby_naive,
     restricts,
@@ -210,6 +211,35 @@ def test_both_directions_agree() -> None:
 
     torch.testing.assert_close(of_one, of_frame, atol=1e-6, rtol=0.0)
     torch.testing.assert_close(of_many, of_peer, atol=1e-6, rtol=0.0)
+
+
+@pytest.mark.parametrize(("side", "q"), [(1, 0), (5, 1), (9, 2), (9, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_products_of_near_tokens_are_filled_in(side: int, q: int, dtype: torch.dtype) -> None:
+    """Each product of tokens that are near is there, whatever stood in its place."""
+    one, many, _, _ = pair(side, 3)
+    one, many = one[0], many[0].to(dtype)
+    products = torch.full((3, side**2, side**2), 7.0)
+
+    multiply_nearby(many, one, q, products)
+
+    true = many.float() @ one.T
+    near = ~too_far(side**2, q)
+    torch.testing.assert_close(products[:, near], true[:, near], atol=1e-6, rtol=0.0)
+
+
+@pytest.mark.parametrize("degrees", [(1,), (3,), (1, 3, 5), (5, 1)])
+@pytest.mark.parametrize("q", [0, 1, 2])
+def test_averages_near_the_same_position_are_exact(degrees: tuple[int, ...], q: int) -> None:
+    """Averages reach beyond the patches that meet; every product they need is there."""
+    tokens = torch.randn(20, 1, 100, 8, generator=torch.Generator().manual_seed(0)) + 2.0
+    window = SlidingMuSc(20, degrees, locality=q)
+    for frame in tokens:
+        window.push(frame, frame[0, 0])
+
+    batch = mutual_scores(aggregate(tokens, degrees), locality=q)
+
+    torch.testing.assert_close(window.all_patch_scores(), batch, atol=1e-4, rtol=0.0)
 
 
 def test_far_pairs_are_counted_in_rows_and_columns() -> None:
