@@ -74,7 +74,7 @@ class TilingBench:
     width_px: float = 3.0
     contrast: float = 20.0
     """Of the scratches, in grey levels of 255."""
-    warm_up: int = 40
+    warm_up: int = 32
     """Good parts before the first that counts."""
     good: int = 60
     defective: int = 20
