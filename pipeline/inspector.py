@@ -228,22 +228,31 @@ class Inspector:
             raise FrameRefusedError(detail, "not_finite")
         camera = self._camera(frame.key.camera)
         view = camera.intake.view(frame)
-        scores = _score_all(self._streams_of(camera, frame, view), view, features)
+        streams = self._streams_of(camera, frame, view)
+        try:
+            inspection = self._judged(frame, view, _score_all(streams, view, features))
+        except BaseException as error:
+            for stream in streams:
+                stream.withdraw()
+            if isinstance(error, NotFiniteError):
+                raise FrameRefusedError(str(error), "not_finite") from error
+            raise
+        for stream in streams:
+            stream.keep()
+        camera.ready = inspection.state == "READY"
+        return inspection
+
+    def _judged(self, frame: Frame, view: View, scores: Sequence[RegionScores]) -> Inspection:
         if not scores:
             return self._inspection(frame, "warming", "first of its window", {"admitted": True})
         outcome = decide(scores, self._config.window.min_peers)
-        camera.ready = outcome.ready
-        return self._judged(frame, view, scores, outcome)
-
-    def _judged(
-        self, frame: Frame, view: View, scores: Sequence[RegionScores], outcome: Outcome
-    ) -> Inspection:
         worst = scores[outcome.worst]
         whole = view.stitch(outcome.patches)
         keep = self._config.evidence.keep
         failed, judged = outcome.verdict == "FAIL", outcome.verdict != "NO_RESULT"
         known: dict[str, Any] = {
             "verdict": outcome.verdict,
+            "state": "READY" if outcome.ready else "WARMING",
             "score": worst.raw,
             "rescored": worst.rescored,
             "threshold": worst.threshold,
@@ -280,28 +289,13 @@ class Inspector:
 def _score_all(
     streams: Sequence[RegionStream], view: View, features: Features
 ) -> list[RegionScores]:
-    """Score each region of a frame; empty where there is nobody to compare it with.
-
-    The frame is in the windows of all regions afterwards; whatever is raised, of none.
-
-    Raises:
-        FrameRefusedError: A region's score is no number.
-    """
-    try:
-        scores = [
-            stream.score(tokens, feature, region.ignored)
-            for stream, tokens, feature, region in zip(
-                streams, features.tokens, features.image_features, view.regions, strict=True
-            )
-        ]
-    except BaseException as error:
-        for stream in streams:
-            stream.withdraw()
-        if isinstance(error, NotFiniteError):
-            raise FrameRefusedError(str(error), "not_finite") from error
-        raise
-    for stream in streams:
-        stream.keep()
+    """Score each region of a frame; empty where there is nobody to compare it with."""
+    scores = [
+        stream.score(tokens, feature, region.ignored)
+        for stream, tokens, feature, region in zip(
+            streams, features.tokens, features.image_features, view.regions, strict=True
+        )
+    ]
     return [one for one in scores if one is not None]
 
 

@@ -20,7 +20,7 @@ from musc.rscin import rescore
 from musc.sliding import SlidingMuSc
 from pipeline.inspector import Inspector
 from pipeline.judge import RobustZ, robust_threshold
-from pipeline.regions import make_view
+from pipeline.regions import View, make_view
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -260,6 +260,13 @@ def test_each_region_may_reject_its_share() -> None:
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, box: Inspector, region: int, fault: str) -> None:
     """Let the next frame's scoring of one region end in a fault."""
+    if fault == "last memory":
+
+        def stitch(*_arguments: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(View, "stitch", stitch)
+        return
     (_, stream) = box._cameras["c1"].streams[region]
     window = stream._window
     if fault == "score":
@@ -283,6 +290,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, box: Inspector, region: int, fault:
         ("tokens", "not_finite"),
         ("memory", "overload"),
         ("late memory", "overload"),
+        ("last memory", "overload"),
     ],
 )
 @pytest.mark.parametrize("region", [0, 2, 5])
