@@ -158,6 +158,11 @@ class PairKernel:
         self._locality = locality
         self._threads = WorkerThreads()
 
+    @property
+    def rule(self) -> str:
+        """How frames are compared, in words: what else the numbers depend on but the frames."""
+        return f"degrees {self._degrees} locality {self._locality}"
+
     def compare(self, one: Centred, many: Centred, peers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Find the nearest tokens of each degree between a frame and its peers, both ways.
 

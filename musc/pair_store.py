@@ -5,19 +5,27 @@ A slot is a place in memory. Which slots hold a frame, and which frame has to go
 with the slots that are named, and nothing else is touched.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from musc import msm
 from musc.pair_kernel import Centred, PairKernel
+from musc.pair_memory import PairMemory, frame_digest
 
 
 class PairStore:
     """Tokens, image features and pairs of every slot; numbers of free slots mean nothing."""
 
-    def __init__(self, capacity: int, frame: Centred, image_feature: Tensor) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        frame: Centred,
+        image_feature: Tensor,
+        *,
+        memory: PairMemory | None = None,
+    ) -> None:
         """Take the memory for frames like this one.
 
         Args:
@@ -25,7 +33,10 @@ class PairStore:
             frame: A frame as ``pair_kernel.centre`` returns it; its device is the store's,
                 and the pairs are of the type of its lengths, float32 or wider.
             image_feature: Its image feature [D].
+            memory: Asked for pairs before they are compared, and told of those that are.
         """
+        self._memory = memory
+        self._digests: dict[int, bytes] = {}
         like = frame.half_squares
         stages, degrees, patches = like.shape
         # An inference tensor could not be written to outside inference mode.
@@ -65,15 +76,37 @@ class PairStore:
             peers: Slots that hold frames.
             kernel: How frames are compared; the same for all.
         """
-        of_new, of_peers = kernel.compare(frame, self.frames, peers)
+        digest = b"" if self._memory is None else frame_digest(frame, kernel.rule)
+        pairs = list(self._pairs(digest, frame, peers, kernel))
         for held, new in zip(self.frames, frame, strict=True):
             held[:, slot] = new
         self.image_features[slot] = image_feature
-        for peer in peers:
-            self.nearest[slot, peer] = of_new[:, peer].flatten(0, 1)
-            self.nearest[peer, slot] = of_peers[:, peer].flatten(0, 1)
+        self._digests[slot] = digest
+        for peer, of_new, of_peer in pairs:
+            self.nearest[slot, peer] = of_new
+            self.nearest[peer, slot] = of_peer
 
     def squared_distances(self, slot: int, peers: Sequence[int]) -> Tensor:
         """Squared distances of one slot's tokens to the nearest of each peer, [n, G, P]."""
         half_squares = self.frames.half_squares[:, slot].flatten(0, 1)
         return msm.squared_distances(self.nearest[slot, peers], half_squares)
+
+    def _pairs(
+        self, digest: bytes, frame: Centred, peers: Sequence[int], kernel: PairKernel
+    ) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """Each peer with the frame's nearest tokens [G, P] and its own, remembered or compared."""
+        memory, unknown = self._memory, []
+        for peer in peers:
+            known = None if memory is None else memory.recall(digest, self._digests[peer])
+            if known is None:
+                unknown.append(peer)
+            else:
+                yield peer, known[0], known[1]
+        if not unknown:
+            return
+        of_frame, of_peers = kernel.compare(frame, self.frames, unknown)
+        for peer in unknown:
+            both = of_frame[:, peer].flatten(0, 1), of_peers[:, peer].flatten(0, 1)
+            if memory is not None:
+                memory.keep(digest, self._digests[peer], *both)
+            yield peer, *both

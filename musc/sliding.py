@@ -25,6 +25,7 @@ from musc import msm
 from musc.box_maxima import compile_now
 from musc.lnamd import DEGREES
 from musc.pair_kernel import PairKernel, centre
+from musc.pair_memory import PairMemory
 from musc.pair_store import PairStore
 
 _Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of tokens and image feature
@@ -78,6 +79,7 @@ class SlidingMuSc:
         locality: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        memory: PairMemory | None = None,
     ) -> None:
         """Describe the window; memory is taken at the first push.
 
@@ -92,6 +94,7 @@ class SlidingMuSc:
             device: Where tokens and pairs live.
             dtype: Type of the stored tokens. The pairs are float32 or wider: a
                 cosine in half precision is off by 0.03 in distance near 0.
+            memory: Pairs that other windows compared, or that this one will again.
 
         Raises:
             ValueError: A capacity below 2, a share outside its limits, or a negative
@@ -108,6 +111,7 @@ class SlidingMuSc:
         self._kernel = PairKernel(degrees, locality)
         self._device = torch.device(device)
         self._dtype = dtype
+        self._memory = memory
         if self._device.type == "cpu" and msm.wide_dtype(dtype) == torch.float32:
             compile_now()
         self._votes: dict[int, bool] = {}  # occupied slots, oldest first
@@ -166,7 +170,9 @@ class SlidingMuSc:
                 msg = "tokens or image_feature hold numbers that are not finite"
                 raise ValueError(msg)
             slot, evicted = self._choose_slot()
-            rings = self._rings or PairStore(self._capacity, frame, image_feature)
+            rings = self._rings or PairStore(
+                self._capacity, frame, image_feature, memory=self._memory
+            )
             peers = sorted(other for other in self._votes if other != evicted)
             rings.store(slot, frame, image_feature, peers, self._kernel)
         self._rings, self._shapes = rings, shapes
