@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edge.contract import Why
     from edge.frame import Frame
     from musc.backbone import Backbone
+    from musc.pair_memory import PairMemory
     from pipeline.config import Config
     from pipeline.inspection import Box, PatchScores
     from pipeline.regions import View
@@ -72,6 +73,7 @@ class Inspector:
         backbone: Backbone,
         model: str,
         timer: Callable[[], float] = time.perf_counter,
+        memory: PairMemory | None = None,
     ) -> None:
         """Start with empty windows.
 
@@ -80,11 +82,13 @@ class Inspector:
             backbone: Frames to patch tokens.
             model: Digest of backbone and weights, kept with each result.
             timer: Seconds; only for the reported compute time.
+            memory: Pairs that were compared before, for lines that see the same frames.
         """
         self._config = config
         self._backbone = backbone
         self._model = model
         self._timer = timer
+        self._memory = memory
         self._recipe = config.line.recipe
         self._geometry: dict[str, GeometrySettings] = {one.id: one for one in config.camera}
         self._cameras: dict[str, _Camera] = {}
@@ -186,7 +190,9 @@ class Inspector:
             camera.streams = [
                 (
                     StreamKey(frame.key.camera, region.number, self._recipe),
-                    RegionStream(self._config, backbone.device, backbone.image_size, count),
+                    RegionStream(
+                        self._config, backbone.device, backbone.image_size, count, self._memory
+                    ),
                 )
                 for region in view.regions
             ]

@@ -27,6 +27,7 @@ from pipeline.worst_region import RegionScores
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from musc.pair_memory import PairMemory
     from pipeline.config import Config
     from pipeline.inspection import PatchScores
     from pipeline.regions import Mask
@@ -39,7 +40,14 @@ class NotFiniteError(ValueError):
 class RegionStream:
     """The memory of one region under one recipe."""
 
-    def __init__(self, config: Config, device: torch.device, image_size: int, regions: int) -> None:
+    def __init__(
+        self,
+        config: Config,
+        device: torch.device,
+        image_size: int,
+        regions: int,
+        memory: PairMemory | None = None,
+    ) -> None:
         """Start with an empty window.
 
         Args:
@@ -48,6 +56,7 @@ class RegionStream:
             image_size: Side of the backbone's square, at which a map's maximum is taken.
             regions: How many regions decide about a part. It is rejected if any of them
                 says so, and each may say so equally often: 1/regions of what is tolerated.
+            memory: Pairs that were compared before, shared with other lines.
         """
         musc, judge = config.musc, config.judge
         self._size = config.window.size_frames
@@ -61,6 +70,7 @@ class RegionStream:
             interpolate=True,
             locality=musc.locality_patches,
             device=device,
+            memory=memory,
         )
         share = judge.rejects_per_1000 / regions
         self._judge = make_judge(judge.model_copy(update={"rejects_per_1000": share}))
