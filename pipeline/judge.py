@@ -1,111 +1,232 @@
 """From a score to PASS or FAIL: the threshold now in force.
 
-``RobustZ`` needs no labels: normal parts make the bulk of a line's scores, so
-median and median absolute deviation of ln(score) describe them even when some
-parts are bad, and the tolerated share of rejects names the quantile. The
-deviation is taken below the median only, because that half is free of
-defects. It knows nothing of windows, cameras or messages.
+A judge needs no labels. Every on-arrival score with enough peers is kept, with
+the threshold that was in force when it came (``score_history``): while they are
+few, median and spread set the threshold (``robust_z``). It knows nothing of
+windows, cameras or messages.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from statistics import NormalDist
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.config_method import CALIBRATION_PEERS
+from pipeline.config_method import CALIBRATION_PEERS, scores_needed
+from pipeline.proportion import Proportion
+from pipeline.robust_z import bulk
+from pipeline.score_history import ScoreHistory
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.config_method import JudgeSettings
 
-MAD_TO_SIGMA = 1.4826
-LEAST_SIGMA = 0.01
-"""Scores that hardly differ must not make every other part a reject: 1 % in score."""
+Method = Literal["fixed", "robust_z", "tail"]
+
+WARN_TIMES = 3.0
+"""A score that this many times the tolerated rejects would reach is worth a warning."""
+MOST_WARNINGS_PER_1000 = 400.0
+"""Beyond that a warning says nothing, and the median is near."""
+
+
+class Support(NamedTuple):
+    """How far the threshold in force can be relied on."""
+
+    method: Method
+    """What set it."""
+    scores: int
+    """Scores that are held."""
+    low: float
+    """Low end of the 95 % interval of the rejects per 1000 at the threshold."""
+    high: float
+    """High end; 0 to 1000 while there is no threshold or no score."""
+    more_needed: int
+    """Scores that are still missing before the tolerated rejects can be told; 0 if none."""
 
 
 class Judge(Protocol):
     """Sets thresholds; a score at or above the threshold fails."""
 
     def threshold(self) -> float | None:
-        """Return the threshold, or None while there is too little to set it by."""
+        """Return the threshold for the next frame, or None while too little is known."""
+        ...
+
+    def warning(self) -> float | None:
+        """Return from where up to the threshold a score is worth a warning, None if unknown."""
+        ...
+
+    def p_value(self, score: float) -> float | None:
+        """Return the share of the held scores, and itself, that are no lower; None while few."""
         ...
 
     def learn(self, score: float, peers: int) -> None:
-        """Take note of an on-arrival score and the number of its peers."""
+        """Take note of an on-arrival score, after it was judged, and the number of its peers."""
+        ...
+
+    def support(self) -> Support:
+        """Return how far the threshold can be relied on."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what a restart needs: text, numbers, and numpy arrays of float64 [n]."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Answer from now on as the judge that gave ``state``.
+
+        Raises:
+            ValueError: It is not the state of a judge with these settings; the
+                message names what is wrong, and nothing has changed.
+        """
         ...
 
 
-class FixedThreshold:
-    """A threshold that somebody chose."""
+class Levels(NamedTuple):
+    """What is in force until the next score."""
 
-    def __init__(self, threshold: float) -> None:
-        """Use ``threshold`` from the first score on."""
-        self._threshold = threshold
-
-    def threshold(self) -> float | None:
-        """Return the chosen threshold."""
-        return self._threshold
-
-    def learn(self, score: float, peers: int) -> None:
-        """Learn nothing."""
+    threshold: float | None
+    warning: float | None
+    method: Method
 
 
-class RobustZ:
-    """exp(median + z * sigma) of ln(score) over the latest scores, rejected ones included."""
+class _Remembering:
+    """What all judges have in common: the scores that came, and the levels in force."""
 
-    def __init__(self, rejects_per_1000: float, min_scores: int, history_scores: int) -> None:
-        """Set the quantile by the tolerated rejects in a thousand parts."""
-        self._z = _robust_z(rejects_per_1000)
+    def __init__(
+        self, kind: str, levels: Levels, min_scores: int, history_scores: int, needed: int
+    ) -> None:
+        self._kind = kind
+        self._levels = levels
         self._min_scores = min_scores
-        self._logs: deque[float] = deque(maxlen=history_scores)
+        self._needed = needed
+        self._history = ScoreHistory(history_scores)
 
     def threshold(self) -> float | None:
-        """Return the threshold, or None before ``min_scores`` scores."""
-        if len(self._logs) < self._min_scores:
+        """Return the threshold for the next frame, or None while too little is known."""
+        return self._levels.threshold
+
+    def warning(self) -> float | None:
+        """Return from where up to the threshold a score is worth a warning, None if unknown."""
+        return self._levels.warning
+
+    def p_value(self, score: float) -> float | None:
+        """Return the share of the held scores, and itself, that are no lower; None while few.
+
+        The rank among n scores that came before, rejected ones included, is at or
+        below p in no more than p of all good parts, whatever their distribution;
+        it is never below 1/(n + 1). Source: Vovk, Gammerman and Shafer,
+        "Algorithmic Learning in a Random World", 2005, conformal p-values.
+        """
+        held = len(self._history)
+        if held < self._min_scores:
             return None
-        return _quantile(np.asarray(self._logs), self._z)
+        return (1 + self._history.count_from(score)) / (held + 1)
 
     def learn(self, score: float, peers: int) -> None:
-        """Keep a positive score that had enough peers to be comparable."""
-        if peers >= CALIBRATION_PEERS and score > 0:
-            self._logs.append(math.log(score))
+        """Keep a positive score that had enough peers to be comparable.
+
+        A score of 0 repeats a peer exactly; a stopped belt gives nothing else, and
+        would soon be all that is held.
+        """
+        if peers >= CALIBRATION_PEERS and 0 < score < math.inf:
+            self._history.add(score, self._levels.threshold)
+            self._learned()
+
+    def support(self) -> Support:
+        """Return how far the threshold can be relied on.
+
+        The interval is that of the held scores which reach the threshold in force:
+        without labels rejects can be counted, false rejects cannot.
+        """
+        held, level = len(self._history), self._levels.threshold
+        rejects = self._history.count_from(level) if level is not None else 0
+        low, high = Proportion(rejects, held if level is not None else 0).interval
+        missing = max(0, self._needed - held)
+        return Support(self._levels.method, held, 1000 * low, 1000 * high, missing)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a restart needs: text, numbers, and numpy arrays of float64 [n]."""
+        levels = self._levels._asdict()
+        return {"judge": self._kind, "levels": levels, **self._history.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Answer from now on as the judge that gave ``state``.
+
+        Raises:
+            ValueError: It is not the state of a judge with these settings; the
+                message names what is wrong, and nothing has changed.
+        """
+        if state.get("judge") != self._kind:
+            msg = f"judge: the state is of {state.get('judge')!r}, this judge is {self._kind!r}"
+            raise ValueError(msg)
+        levels = _levels(state.get("levels"))
+        self._history.restore(state)
+        self._levels = levels
+
+    def _learned(self) -> None:
+        """Move the levels after a score was learnt, where they move at all."""
 
 
-def robust_threshold(scores: npt.ArrayLike, rejects_per_1000: float) -> float:
-    """Return the robust-z threshold of a whole set of scores.
+class FixedThreshold(_Remembering):
+    """A threshold that somebody chose; scores are held for their ranks only."""
 
-    Args:
-        scores: At least one positive score; others are left out.
-        rejects_per_1000: Tolerated rejects in a thousand parts, between 0 and 500.
-
-    Raises:
-        ValueError: No positive score.
-    """
-    values = np.asarray(scores, np.float64)
-    positive = values[values > 0]
-    if not positive.size:
-        msg = "no positive score to set a threshold by"
-        raise ValueError(msg)
-    return _quantile(np.log(positive), _robust_z(rejects_per_1000))
+    def __init__(
+        self, threshold: float, min_scores: int = 16, history_scores: int = 10_000
+    ) -> None:
+        """Use ``threshold`` from the first score on."""
+        levels = Levels(threshold, None, "fixed")
+        super().__init__(f"fixed at {threshold}", levels, min_scores, history_scores, 0)
 
 
-def _robust_z(rejects_per_1000: float) -> float:
-    return NormalDist().inv_cdf(1 - rejects_per_1000 / 1000)
+class RobustZ(_Remembering):
+    """Median and spread of ln(score) over the latest scores, rejected ones included."""
 
+    def __init__(
+        self, rejects_per_1000: float, min_scores: int, history_scores: int, kind: str = "robust_z"
+    ) -> None:
+        """Set the quantile by the tolerated rejects in a thousand parts."""
+        kind = f"{kind} of {history_scores} scores at {rejects_per_1000} rejects per 1000"
+        needed = scores_needed(rejects_per_1000)
+        super().__init__(kind, Levels(None, None, "robust_z"), min_scores, history_scores, needed)
+        self._rejects = rejects_per_1000
+        self._warnings = min(WARN_TIMES * rejects_per_1000, MOST_WARNINGS_PER_1000)
 
-def _quantile(logs: npt.NDArray[np.float64], z: float) -> float:
-    median = float(np.median(logs))
-    below = median - logs[logs <= median]
-    sigma = max(LEAST_SIGMA, MAD_TO_SIGMA * float(np.median(below)))
-    return math.exp(median + z * sigma)
+    def _learned(self) -> None:
+        if len(self._history) >= self._min_scores:
+            self._levels = self._fitted()
+
+    def _fitted(self) -> Levels:
+        most = bulk(np.log(self._history.scores))
+        threshold = most.quantile(self._rejects)
+        # While the spread is uncertain the threshold lies high: what it would be were it exact
+        # is then where warnings begin.
+        warning = min(most.quantile(self._warnings), most.gaussian(self._rejects), threshold)
+        return Levels(math.exp(threshold), math.exp(warning), "robust_z")
 
 
 def make_judge(settings: JudgeSettings) -> Judge:
     """Return the judge that the config asks for."""
     if settings.method == "fixed" and settings.fixed_threshold is not None:
-        return FixedThreshold(settings.fixed_threshold)
+        return FixedThreshold(
+            settings.fixed_threshold, settings.min_scores, settings.history_scores
+        )
     return RobustZ(settings.rejects_per_1000, settings.min_scores, settings.history_scores)
+
+
+def _levels(state: object) -> Levels:
+    """Return the levels of a state.
+
+    Raises:
+        ValueError: They are none; the message has them.
+    """
+    match state:
+        case {"threshold": float() | None as level, "warning": float() | None as warning, **rest}:
+            method = rest.get("method")
+            usable = all(one is None or 0 < one < math.inf for one in (level, warning))
+            for known in ("fixed", "robust_z", "tail"):
+                if usable and method == known:
+                    return Levels(level, warning, known)
+    msg = f"levels = {state!r}: must be a threshold and a warning above 0, and the method"
+    raise ValueError(msg)
