@@ -141,7 +141,7 @@ class _Result(_Payload):
     why: Annotated[Why, Field(json_schema_extra=annotated_values(WHY_MEANINGS))]
     """What decided the verdict."""
     warn: bool = False
-    """Reserved for a warning limit; false in this version."""
+    """The score is unusual, yet below the threshold: the part passes."""
     score: Number | None = None
     """How anomalous it is, higher is worse; not given where nothing was scored."""
     thr: Number | None = None

@@ -36,7 +36,8 @@ OPEN = (
 CLOSE = (
     "update verdicts set decided_at = ?, verdict = ?, code = ?, reason = ?, detail = ?, "
     "state = ?, latency_ms = ?, recipe = ?, config_hash = ?, score = ?, rescored = ?, "
-    "threshold = ?, window_n = ?, window_size = ?, admitted = ?, model = ?, compute_ms = ? "
+    "threshold = ?, window_n = ?, window_size = ?, admitted = ?, admission = ?, "
+    "warn = ?, p_value = ?, model = ?, compute_ms = ? "
     "where camera = ? and boot = ? and seq = ? and verdict is null"
 )
 HEATMAP = (

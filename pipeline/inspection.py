@@ -33,6 +33,51 @@ def _shortened(detail: object) -> object:
     return detail[:DETAIL_LIMIT] if isinstance(detail, str) else detail
 
 
+Admission = Literal["none", "peer", "doubtful", "quarantine", "duplicate"]
+"""In its window a frame votes on later ones (peer) or does not: its score warned (doubtful) or
+failed (quarantine), or it repeats another frame (duplicate). Unscored frames are in none."""
+EventKind = Literal[
+    "same_defect",
+    "regime_change",
+    "released",
+    "pinned",
+    "belt_stopped",
+    "belt_moves",
+    "second_look",
+    "calibration",
+]
+EVENT_MEANINGS: dict[EventKind, str] = {
+    "same_defect": "Several parts show the same defect; `parts` lists them.",
+    "regime_change": "The parts on the belt are not those of the window any more.",
+    "released": "Kept frames were given the vote, or pinned ones let go, by command.",
+    "pinned": "Frames were pinned as good ones, by command or by consensus.",
+    "belt_stopped": "Pictures repeat the one before: no new parts, or a frozen camera.",
+    "belt_moves": "Pictures do not repeat any more.",
+    "second_look": "The refined score contradicts the result on arrival.",
+    "calibration": "The history supports the tolerated share of rejects now, or not any more.",
+}
+"""What a scorer may report about a stream, as kinds of the ledger's events."""
+
+
+class StreamEvent(BaseModel):
+    """What the frames of a camera have shown together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: EventKind
+    detail: dict[str, str | int | float | bool | list[str] | None] = {}
+
+
+class RefinedScore(BaseModel):
+    """The score that an earlier frame has against the voters of now."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    boot: BootId
+    seq: int = Field(ge=1, le=SEQ_LIMIT)
+    score: float
+
+
 class Inspection(BaseModel):
     """The scorer's opinion of one frame; only the gate makes it a result."""
 
@@ -56,8 +101,16 @@ class Inspection(BaseModel):
     window_n: int = Field(default=0, ge=0, le=512)
     """Peers that the frame was scored against."""
     window_size: int = Field(ge=2, le=512)
-    admitted: bool = False
-    """Whether the frame votes on later ones."""
+    admission: Admission = "none"
+    """What became of the frame in its window."""
+    warn: bool = False
+    """Whether the score is unusual, yet below the threshold."""
+    p_value: float | None = Field(default=None, gt=0, le=1)
+    """Share of the latest scores, this one among them, that are at least as high."""
+    events: tuple[StreamEvent, ...] = ()
+    """What this frame has shown of the stream."""
+    refined: tuple[RefinedScore, ...] = ()
+    """Second looks at earlier frames, now that later ones have come."""
     recipe: RecipeId
     model: Digest
     compute_ms: float = Field(ge=0)
@@ -73,6 +126,11 @@ class Inspection(BaseModel):
     """Whether an image of this frame follows."""
     patch_scores: PatchScores | None = Field(default=None, exclude=True)
     """Shape (rows, columns), float32: the regions' scores on one grid, scaled to one level."""
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the frame votes on later ones."""
+        return self.admission == "peer"
 
 
 GridSide = Annotated[int, Field(ge=1, le=4096)]

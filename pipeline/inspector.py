@@ -250,7 +250,7 @@ class Inspector:
 
     def _judged(self, frame: Frame, view: View, scores: Sequence[RegionScores]) -> Inspection:
         if not scores:
-            return self._inspection(frame, "warming", "first of its window", {"admitted": True})
+            return self._inspection(frame, "warming", "first of its window", {"admission": "peer"})
         outcome = decide(scores, self._config.window.min_peers)
         worst = scores[outcome.worst]
         whole = view.stitch(outcome.patches)
@@ -264,7 +264,7 @@ class Inspector:
             "threshold": worst.threshold,
             "map_level": outcome.map_level,
             "window_n": worst.peers,
-            "admitted": True,
+            "admission": "peer",
             "region": view.regions[outcome.worst].number,
             "box": _box(view, whole, outcome) if failed else None,
             "affine": view.affine,

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edge.contract import Verdict, Why
-    from pipeline.inspection import Affine, PatchScores
+    from pipeline.inspection import Affine, PatchScores, RefinedScore
 
 BUSY_S = 0.5
 """How long the gate waits for another program that writes before it tries again."""
@@ -222,6 +222,13 @@ class Ledger:
         """Note where a frame's image lies, below the evidence folder."""
         statement = f"update verdicts set evidence = :evidence where {KEY}"  # noqa: S608 - a constant
         self.db.execute(statement, {"evidence": relative_path} | _key(key))
+
+    def refine(self, camera: str, refined: RefinedScore) -> None:
+        """Note the score that a frame has now that later ones have come."""
+        self.db.execute(
+            f"update verdicts set refined_score = :score where {KEY}",  # noqa: S608 - a constant
+            {"camera": camera, **refined.model_dump()},
+        )
 
     def add_event(
         self, moment: datetime, kind: str, camera: str | None, detail: dict[str, Any]

@@ -86,6 +86,11 @@ def _alarms_and_commands(db: Database) -> None:
     db.table("recipe").create({"id": int, "configured": str, "in_force": str}, pk="id")
 
 
+@migrations(name="004_admission")
+def _admission(db: Database) -> None:
+    db.table("verdicts").add_column("admission", str)
+
+
 def insert_row(db: Database, table: str, row: dict[str, Any], verb: str = "insert") -> int:
     """Insert a row and return its rowid.
 

@@ -113,6 +113,7 @@ def frame_message(result: FrameResult, identity: LineIdentity) -> VerdictMessage
         cam=result.announcement.camera,
         win=seen.window_size if seen else None,
         n=seen.window_n if seen else None,
+        p=_short(seen.p_value) if seen else None,
         **box,
     )
 
@@ -157,6 +158,9 @@ def frame_columns(result: FrameResult, identity: LineIdentity) -> dict[str, Any]
         "window_n": seen.window_n if seen else None,
         "window_size": seen.window_size if seen else None,
         "admitted": int(seen.admitted) if seen else None,
+        "admission": seen.admission if seen else None,
+        "warn": int(seen.warn) if seen else None,
+        "p_value": seen.p_value if seen else None,
         "model": seen.model if seen else None,
         "compute_ms": seen.compute_ms if seen else None,
     }
@@ -199,6 +203,7 @@ def _shared(result: FrameResult, identity: LineIdentity) -> dict[str, Any]:
     return {
         "score": _short(deciding),
         "thr": _short(seen.threshold) if seen else None,
+        "warn": seen.warn if seen and result.verdict == "PASS" else False,
         "state": result.state,
         "recipe": result.recipe,
         "model": seen.model if seen else None,

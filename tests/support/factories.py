@@ -53,7 +53,7 @@ def inspection(seq: int = 1, **fields: Any) -> Inspection:
         "map_level": 0.8,
         "window_n": 31,
         "window_size": 32,
-        "admitted": True,
+        "admission": "peer",
         "recipe": "default",
         "model": "a89d1abb",
         "compute_ms": 12.5,
