@@ -103,6 +103,22 @@ def write_cells(cells: Sequence[Cell], folder: Path) -> list[Path]:
     return paths
 
 
+def sure_mono_cells(wheel: Path) -> tuple[list[str], list[str]]:
+    """Return the archive's paths of all good and all defective cells of one kind, both sure.
+
+    Raises:
+        WheelError: The file is not the wheel of the data set.
+    """
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            kinds = _sure_mono_cells(archive.read(_LABELS).decode())
+    except (OSError, KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        msg = f"{wheel} is not the wheel of {SOLAR_CELLS.requirement}: {error}"
+        raise WheelError(msg) from error
+    good, defective = ([str(_DATA / path) for path in paths] for paths in kinds)
+    return good, defective
+
+
 def _sure_mono_cells(labels: str) -> tuple[list[str], list[str]]:
     """Return the paths of good and of defective cells from the lines of labels.csv.
 

@@ -1,0 +1,215 @@
+"""Streams under stress: where plain mutual scoring on a belt goes blind, and what the line does.
+
+Every stream is shown to two inspectors that differ in admission only. All seeds of a
+stream make one line of figures; a stream whose figures are not what they should be
+has its faults beside them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import ValidationError
+
+from musc.pair_memory import PairMemory
+from pipeline.backbones import BackboneChoice, load_backbone
+from pipeline.remembered import RememberedBackbone
+from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS
+from pipeline.stress_bench import SeedBench, StressPlan
+from pipeline.stress_defects import burst, cold_start, iid, poisoning, shares
+from pipeline.stress_disturbances import ramp, step, stopped_belt
+from pipeline.stress_figures import Collected, collect
+from pipeline.stress_line import SIDES, Rig, side_config
+from pipeline.stress_parts import (
+    Belt,
+    StressError,
+    Supply,
+    SyntheticSupply,
+    folder_supply,
+    solar_cells,
+)
+from pipeline.stress_view import StressView
+from pipeline.wheels import fetch_wheel, user_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from musc.backbone import Backbone
+    from pipeline.stress_figures import Outcome
+
+BACKBONE = "dinov2-vits14"
+FEATURES_SHARE = 0.6
+"""Of the memory; the rest is for pairs."""
+PLAN = StressPlan()
+"""How long the streams are."""
+LEAST_WINDOWS = 3
+"""Windows that the good parts must fill, so that no picture is compared with itself."""
+
+
+class Scenario(NamedTuple):
+    """A kind of stream."""
+
+    run: Callable[[SeedBench], list[Outcome]]
+    parts: Callable[[StressPlan], int]
+    """About how many parts a seed shows."""
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "iid": Scenario(iid, lambda _plan: 0),
+    "burst": Scenario(
+        burst,
+        lambda plan: plan.defects * (round(1.3 * plan.warm_up) + max(plan.bursts) + plan.after),
+    ),
+    "share": Scenario(shares, lambda plan: len(plan.shares) * (plan.warm_up + plan.share_parts)),
+    "stopped_belt": Scenario(
+        stopped_belt, lambda plan: 2 * (plan.warm_up + plan.stopped + plan.after_stop)
+    ),
+    "cold_start": Scenario(cold_start, lambda plan: 3 * plan.cold_defects * plan.window),
+    "ramp": Scenario(ramp, lambda plan: plan.warm_up + plan.ramp),
+    "step": Scenario(step, lambda plan: plan.warm_up + plan.step_parts),
+    "poisoning": Scenario(
+        poisoning, lambda plan: plan.warm_up + plan.poison_good + plan.poison_defective
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stress:
+    """What is run."""
+
+    scenarios: tuple[str, ...] = tuple(SCENARIOS)
+    seeds: int = 5
+    plan: StressPlan = PLAN
+    memory_bytes: int = 2_000_000_000
+    """For what was computed before; with less it takes longer, and says the same."""
+    folder: Path | None = None
+    """Labelled parts, instead of solar cells."""
+    synthetic: bool = False
+
+    @property
+    def parts(self) -> int:
+        """About how many parts are shown."""
+        plan = self.plan
+        a_seed = plan.warm_up + plan.iid_good + plan.iid_defective
+        a_seed += sum(SCENARIOS[name].parts(plan) for name in self.scenarios)
+        return self.seeds * a_seed
+
+
+def run_stress(console: Console, stress: Stress) -> list[Collected]:
+    """Show all streams of all seeds to both lines, and return their figures.
+
+    Raises:
+        LineError: Parts or weights that cannot be had, or settings that do not fit.
+    """
+    with console.status("preparing parts and weights (180 MB once, then from the cache)"):
+        supply = _supply(stress)
+        backbone, model = load_backbone(BackboneChoice(BACKBONE))
+    with StressView(console, stress.parts) as view:
+        return collect(measure(stress, supply, backbone, model, view))
+
+
+def measure(
+    stress: Stress,
+    supply: Callable[[int], Supply],
+    backbone: Backbone,
+    model: str,
+    view: StressView,
+) -> list[Outcome]:
+    """Show the streams of each seed in turn.
+
+    Args:
+        stress: What is run.
+        supply: The parts of a seed.
+        backbone: Asked once for each picture, as far as memory goes.
+        model: Its digest.
+        view: Is told how far it is.
+
+    Raises:
+        StressError: Parts or settings that do not fit.
+    """
+    plan = stress.plan
+    features = int(FEATURES_SHARE * stress.memory_bytes)
+    try:
+        rig = Rig(
+            RememberedBackbone(backbone, features),
+            model,
+            PairMemory(stress.memory_bytes - features),
+            {side: side_config(side, plan.window) for side in SIDES},
+            view.tick,
+        )
+    except ValidationError as error:
+        msg = "; ".join(str(one["msg"]) for one in error.errors())
+        raise StressError(msg) from error
+    outcomes: list[Outcome] = []
+    for seed in range(stress.seeds):
+        belt = Belt(supply(seed), seed, LEAST_WINDOWS * plan.window)
+        bench = SeedBench(rig, belt, plan, seed)
+        for name in stress.scenarios:
+            view.begin(f"{name}, seed {seed}")
+            outcomes += SCENARIOS[name].run(bench)
+    return outcomes
+
+
+def _supply(stress: Stress) -> Callable[[int], Supply]:
+    """Return where the parts of a seed come from; photographs are the same for all."""
+    if stress.synthetic:
+        return SyntheticSupply
+    if stress.folder is not None:
+        photographs = folder_supply(stress.folder)
+    else:
+        photographs = solar_cells(fetch_wheel(SOLAR_CELLS, user_cache() / "wheels"))
+    return lambda _seed: photographs
+
+
+def attribution(stress: Stress) -> str:
+    """Return what must be said of the pictures."""
+    return "" if stress.folder is not None or stress.synthetic else ATTRIBUTION
+
+
+COLUMNS = (
+    "stream",
+    "of",
+    "line",
+    "recall",
+    "of the last",
+    "false rejects",
+    "AUROC",
+    "judge's recall",
+    "judge's false rejects",
+    "passed",
+    "parts",
+)
+"""Of the table."""
+_FIGURES = (
+    "recall",
+    "recall_last",
+    "false_reject_rate",
+    "auroc",
+    "judge_recall",
+    "judge_false_rejects",
+    "passed",
+    "n",
+)
+
+
+def table(collected: Sequence[Collected]) -> list[list[str]]:
+    """Return a row for each stream and line."""
+    rows = []
+    for one in collected:
+        whole = one.summary()
+        params = ", ".join(f"{name} {value}" for name, value in one.params.items())
+        rows += [
+            [one.scenario, params, side, *(_cell(whole[side].get(name)) for name in _FIGURES)]
+            for side in SIDES
+        ]
+    return rows
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - a figure of JSON
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
