@@ -41,6 +41,7 @@ from musc import msm
 from musc.box_maxima import box_maxima
 from musc.lnamd import NORM_FLOOR, aggregate, grid_side, layer_normalised
 from musc.locality import check_locality, multiply_nearby, restricts, too_far
+from musc.projection import project
 from musc.worker_threads import WorkerThreads
 
 _Job: TypeAlias = tuple[int, slice]  # a stage, and some frames in a row
@@ -70,23 +71,36 @@ class Centred(NamedTuple):
     """Summed lengths over the length of the sum, the worst of the frame, [S, ..., R]."""
 
 
-def centre(tokens: Tensor, degrees: Sequence[int], dtype: torch.dtype) -> Centred:
+def centre(
+    tokens: Tensor, degrees: Sequence[int], dtype: torch.dtype, axes: Tensor | None = None
+) -> Centred:
     """Layer-normalise one frame's tokens and measure the averages of each degree.
 
     Args:
         tokens: The backbone's patch tokens [S, P, C].
         degrees: As ``lnamd.aggregate``.
         dtype: Type in which they are stored; lengths are those of the stored tokens.
+        axes: Axes [S, C, K] whose coordinates are stored in place of the channels.
 
     Raises:
         ValueError: As ``lnamd.aggregate``.
     """
-    side = grid_side(tokens[None], degrees)
-    stored = layer_normalised(tokens[None].to(msm.wide_dtype(tokens.dtype)))[0].to(dtype)
+    grid_side(tokens[None], degrees)
+    return measured(
+        layer_normalised(tokens[None].to(msm.wide_dtype(tokens.dtype)))[0], degrees, dtype, axes
+    )
+
+
+def measured(
+    normalised: Tensor, degrees: Sequence[int], dtype: torch.dtype, axes: Tensor | None = None
+) -> Centred:
+    """``centre`` of tokens [S, P, C] that are layer-normalised already."""
+    stored = (normalised if axes is None else project(normalised, axes)).to(dtype)
+    side = round(stored.shape[1] ** 0.5)
     grid = stored.to(msm.wide_dtype(dtype)).view(len(stored), side, side, -1)
     lengths = torch.linalg.vector_norm(grid, dim=-1, keepdim=True)
-    measured = [_measured(grid, lengths, r) for r in degrees]
-    inverse, half_squares, cancellation = map(torch.stack, zip(*measured, strict=True))
+    sums = [_measured(grid, lengths, r) for r in degrees]
+    inverse, half_squares, cancellation = map(torch.stack, zip(*sums, strict=True))
     return Centred(
         stored,
         inverse.transpose(0, 1).contiguous(),

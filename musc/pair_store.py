@@ -11,8 +11,49 @@ import torch
 from torch import Tensor
 
 from musc import msm
-from musc.pair_kernel import Centred, PairKernel
+from musc.lnamd import DEGREES
+from musc.pair_kernel import Centred, PairKernel, measured
 from musc.pair_memory import PairMemory, frame_digest
+from musc.projection import BASIS_FRAMES, principal_axes
+
+
+def estimated_bytes(
+    capacity: int,
+    stages: int,
+    patches: int,
+    channels: int,
+    degrees: Sequence[int] = DEGREES,
+    dtype: torch.dtype = torch.float32,
+    kept: int | None = None,
+) -> int:
+    """Memory that a full ``SlidingMuSc`` holds, known before it is built.
+
+    Counts tokens, what is known of their averages, and the pairs of every slot with
+    every slot; not the image features (a few kB each) nor the blocks in work.
+
+    CLIP ViT-L-14-336 at 518 px (S = 4, P = 1369, C = 1024), 64 slots in float16: tokens
+    718 MB, averages 8 MB, pairs 269 MB. The pairs take half as much as squared distances
+    in float16: off by 5e-4 of each, so near copies stay apart, but not by 1e-5.
+
+    Args:
+        capacity: As ``SlidingMuSc``, like degrees and dtype.
+        stages: S of the tokens.
+        patches: P of the tokens.
+        channels: C of the tokens.
+        degrees: As ``lnamd.aggregate``.
+        dtype: Type of the stored tokens.
+        kept: The window's ``channels``; fewer take the memory of their axes too.
+
+    Returns:
+        Bytes.
+    """
+    wide = msm.wide_dtype(dtype).itemsize
+    groups = stages * len(degrees)
+    stored = channels if kept is None else min(kept, channels)
+    axes = stages * channels * stored * wide if stored < channels else 0
+    tokens = axes + capacity * stages * patches * stored * dtype.itemsize
+    averages = capacity * groups * (2 * patches + 1) * wide
+    return tokens + averages + capacity * capacity * groups * patches * wide
 
 
 class PairStore:
@@ -24,6 +65,8 @@ class PairStore:
         frame: Centred,
         image_feature: Tensor,
         *,
+        keep: int | None = None,
+        axes: Tensor | None = None,
         memory: PairMemory | None = None,
     ) -> None:
         """Take the memory for frames like this one.
@@ -33,8 +76,18 @@ class PairStore:
             frame: A frame as ``pair_kernel.centre`` returns it; its device is the store's,
                 and the pairs are of the type of its lengths, float32 or wider.
             image_feature: Its image feature [D].
+            keep: How many channels ``reduced`` keeps; None, or as many as the tokens have,
+                keeps all.
+            axes: Axes [S, C, K] along which the frame's tokens are; None if along the
+                backbone's channels.
             memory: Asked for pairs before they are compared, and told of those that are.
         """
+        reduces = axes is None and keep is not None and keep < frame.tokens.shape[-1]
+        self._keep = keep if reduces else None
+        self._capacity = capacity
+        # Few slots are ever used by tokens that are soon reduced.
+        capacity = min(capacity, BASIS_FRAMES) if reduces else capacity
+        self.axes = axes
         self._memory = memory
         self._digests: dict[int, bytes] = {}
         like = frame.half_squares
@@ -54,8 +107,9 @@ class PairStore:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of tokens, averages and pairs."""
-        return sum(tensor.nbytes for tensor in (*self.frames, self.nearest))
+        """Bytes of tokens, averages, pairs and axes."""
+        axes = 0 if self.axes is None else self.axes.nbytes
+        return axes + sum(tensor.nbytes for tensor in (*self.frames, self.nearest))
 
     def store(
         self,
@@ -85,6 +139,36 @@ class PairStore:
         for peer, of_new, of_peer in pairs:
             self.nearest[slot, peer] = of_new
             self.nearest[peer, slot] = of_peer
+
+    def reduced(
+        self, slots: Sequence[int], degrees: Sequence[int], kernel: PairKernel
+    ) -> "PairStore":
+        """The store that a next frame comes into: in fewer channels, once they can be chosen.
+
+        They are chosen from the frames held, before the next one is, so that taking that
+        one out again leaves no trace.
+
+        Args:
+            slots: Those that hold frames, oldest first; each stays its frame's.
+            degrees: As the frames were measured with.
+            kernel: As ``store``.
+
+        Returns:
+            A new store in fewer channels, with the same frames; or this one, where all
+            channels are kept, too few frames are held, or it is reduced already.
+        """
+        if self._keep is None or len(slots) < min(self._capacity, BASIS_FRAMES):
+            return self
+        held = self.frames.tokens[:, list(slots)]
+        axes = principal_axes(held, self._keep)
+        wide = held.to(axes.dtype).unbind(1)
+        frames = [measured(tokens, degrees, held.dtype, axes) for tokens in wide]
+        new = PairStore(
+            self._capacity, frames[0], self.image_features[slots[0]], axes=axes, memory=self._memory
+        )
+        for i, (slot, frame) in enumerate(zip(slots, frames, strict=True)):
+            new.store(slot, frame, self.image_features[slot], sorted(slots[:i]), kernel)
+        return new
 
     def squared_distances(self, slot: int, peers: Sequence[int]) -> Tensor:
         """Squared distances of one slot's tokens to the nearest of each peer, [n, G, P]."""

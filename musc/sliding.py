@@ -11,6 +11,10 @@ so that giving it the vote later is exact and costs nothing. A single pair can b
 left out of a frame's score too (``mask_pairs``). This module knows nothing of time,
 admission or verdicts.
 
+With fewer ``channels`` (``musc.projection``) the first frames are compared in all of
+them, and then, with every later frame, along the axes that keep most of what they
+hold. The axes are the window's until it is empty.
+
 Main path: ``SlidingMuSc``; its naive twin is ``msm.mutual_scores`` over the
 voters, and tests hold one to the other after every step.
 """
@@ -26,40 +30,15 @@ from musc.box_maxima import compile_now
 from musc.lnamd import DEGREES
 from musc.pair_kernel import PairKernel, centre
 from musc.pair_memory import PairMemory
-from musc.pair_store import PairStore
+from musc.pair_store import PairStore, estimated_bytes
+
+__all__ = ["SlidingMuSc", "SlotError", "estimated_bytes"]
 
 _Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of tokens and image feature
 
 
 class SlotError(ValueError):
     """A slot that is not there, not free, or has nobody to be compared with."""
-
-
-def estimated_bytes(
-    capacity: int,
-    stages: int,
-    patches: int,
-    channels: int,
-    degrees: Sequence[int] = DEGREES,
-    dtype: torch.dtype = torch.float32,
-) -> int:
-    """Memory that a full ``SlidingMuSc`` holds, known before it is built.
-
-    Counts tokens, what is known of their averages, and the pairs of every slot with
-    every slot; not the image features (a few kB each) nor the blocks in work.
-
-    CLIP ViT-L-14-336 at 518 px (S = 4, P = 1369, C = 1024), 64 slots in float16: tokens
-    718 MB, averages 8 MB, pairs 269 MB. The pairs take half as much as squared distances
-    in float16: off by 5e-4 of each, so near copies stay apart, but not by 1e-5.
-
-    Returns:
-        Bytes.
-    """
-    wide = msm.wide_dtype(dtype).itemsize
-    groups = stages * len(degrees)
-    tokens = capacity * stages * patches * channels * dtype.itemsize
-    averages = capacity * groups * (2 * patches + 1) * wide
-    return tokens + averages + capacity * capacity * groups * patches * wide
 
 
 class SlidingMuSc:
@@ -77,6 +56,7 @@ class SlidingMuSc:
         *,
         interpolate: bool = False,
         locality: int | None = None,
+        channels: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         memory: PairMemory | None = None,
@@ -91,19 +71,25 @@ class SlidingMuSc:
             keep_lowest: As ``msm.mutual_scores``.
             interpolate: As ``msm.mutual_scores``.
             locality: As ``msm.mutual_scores``.
+            channels: How many to keep of the tokens' channels; None, or as many as they
+                have, keeps them as they are.
             device: Where tokens and pairs live.
             dtype: Type of the stored tokens. The pairs are float32 or wider: a
                 cosine in half precision is off by 0.03 in distance near 0.
             memory: Pairs that other windows compared, or that this one will again.
 
         Raises:
-            ValueError: A capacity below 2, a share outside its limits, or a negative
-                locality.
+            ValueError: A capacity below 2, a share outside its limits, a negative
+                locality, or fewer than one channel.
         """
         if capacity < 2:  # noqa: PLR2004 - a frame and one peer
             msg = f"capacity is {capacity}, wanted at least 2 slots: a frame needs a peer"
             raise ValueError(msg)
+        if channels is not None and channels < 1:
+            msg = f"channels is {channels}, wanted at least 1"
+            raise ValueError(msg)
         msm.check_share(keep_lowest)
+        self._channels = channels
         self._capacity = capacity
         self._degrees = tuple(degrees)
         self._keep_lowest = keep_lowest
@@ -139,6 +125,11 @@ class SlidingMuSc:
         """Memory of the tensors held, 0 before the first push; see ``estimated_bytes``."""
         return 0 if self._rings is None else self._rings.nbytes
 
+    @property
+    def axes(self) -> Tensor | None:
+        """[S, C, K], along which tokens are held; None while it is the backbone's channels."""
+        return None if self._rings is None else self._rings.axes
+
     def __len__(self) -> int:
         """Occupied slots."""
         return len(self._votes)
@@ -164,14 +155,16 @@ class SlidingMuSc:
         shapes = (tuple(tokens.shape), tuple(image_feature.shape))
         self._check_shapes(shapes)
         with torch.no_grad():
-            frame = centre(tokens.to(self._device), self._degrees, self._dtype)
+            rings = self._rings and self._rings.reduced(self.slots, self._degrees, self._kernel)
+            axes = None if rings is None else rings.axes
+            frame = centre(tokens.to(self._device), self._degrees, self._dtype, axes)
             # A token that is not finite has a length that is not; their sum is read once.
             if not (frame.half_squares.sum().isfinite() and image_feature.isfinite().all()):
                 msg = "tokens or image_feature hold numbers that are not finite"
                 raise ValueError(msg)
             slot, evicted = self._choose_slot()
-            rings = self._rings or PairStore(
-                self._capacity, frame, image_feature, memory=self._memory
+            rings = rings or PairStore(
+                self._capacity, frame, image_feature, keep=self._channels, memory=self._memory
             )
             peers = sorted(other for other in self._votes if other != evicted)
             rings.store(slot, frame, image_feature, peers, self._kernel)
@@ -326,6 +319,8 @@ class SlidingMuSc:
     def _forget(self, slot: int) -> None:
         """Drop a slot from the window, and from every pair that is left out."""
         del self._votes[slot]
+        if not self._votes and self.axes is not None:
+            self._rings = None
         self._masked.pop(slot, None)
         self._masked = {own: peers - {slot} for own, peers in self._masked.items()}
 

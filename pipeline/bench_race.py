@@ -57,7 +57,8 @@ class SlidingContestant:
         degrees: Sequence[int],
         keep_lowest: float,
         *,
-        locality: int | None,
+        locality: int | None = None,
+        channels: int | None = None,
         device: torch.device,
     ) -> None:
         """Start with an empty window; arguments as ``SlidingMuSc``."""
@@ -67,6 +68,7 @@ class SlidingContestant:
             keep_lowest,
             interpolate=True,
             locality=locality,
+            channels=channels,
             device=device,
         )
         self._newest = 0
@@ -87,6 +89,11 @@ class SlidingContestant:
         """Score the frame in the middle of the window anew."""
         slots = self._window.slots
         return self._window.patch_scores(slots[len(slots) // 2]).cpu()
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory of the window's tensors."""
+        return self._window.held_bytes
 
     def squared_distances(self, age: int) -> Tensor:
         """[n, G, P] of one frame, counted from the oldest, to all others, oldest first."""

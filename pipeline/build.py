@@ -81,7 +81,14 @@ def check_regions(config: Config, patches_of_a_region: int) -> None:
 
 def windows_bytes(config: Config, stages: int, patches: int, channels: int) -> int:
     """Return what the windows of all regions take when they are full."""
-    one = estimated_bytes(config.window.size_frames, stages, patches, channels, config.musc.degrees)
+    one = estimated_bytes(
+        config.window.size_frames,
+        stages,
+        patches,
+        channels,
+        config.musc.degrees,
+        kept=config.musc.channels,
+    )
     return one * sum(camera.regions for camera in config.camera)
 
 

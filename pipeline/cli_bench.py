@@ -97,6 +97,30 @@ def msm(
 
 
 @bench_app.command()
+def loss(
+    *,
+    window: Annotated[int, typer.Option(min=2, max=512, help="Frames in a window.")] = 32,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a stream.")] = 200,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=20, help="Streams: other cells, in another order.")
+    ] = 3,
+    repeats: Annotated[int, typer.Option(min=9, help="Rounds that are timed.")] = 15,
+) -> None:
+    """Measure what cheaper scoring loses: fewer channels, degrees, stages, and together.
+
+    Real solar cells are scored on arrival by each way at once. Beside time and memory
+    stand the rank correlation with the exact scores, within frames and of frames, and
+    the change of the AUROC; where its 95 % interval covers 0 it may be chance.
+    """
+    from pipeline.bench_loss import COLUMNS, LossBench, run_loss_bench
+
+    log_to_stderr("ERROR", "bench")
+    report = run_loss_bench(Console(), LossBench(window, frames, seeds, repeats))
+    print_rows(COLUMNS, report.table())
+    typer.echo(json.dumps(report.summary()))
+
+
+@bench_app.command()
 def ledger(
     *,
     passes: Annotated[int, typer.Option(min=1, help="Transactions a round.")] = 25,

@@ -69,6 +69,7 @@ class RegionStream:
             musc.keep_lowest,
             interpolate=True,
             locality=musc.locality_patches,
+            channels=musc.channels,
             device=device,
             memory=memory,
         )
