@@ -170,7 +170,8 @@ class PairKernel:
         self._degrees = tuple(degrees)
         self._halves = np.array([r // 2 for r in degrees], dtype=np.int64)
         self._locality = locality
-        self._threads = WorkerThreads()
+        self.threads = WorkerThreads()
+        """Those that share the products, for other work on the same frames too."""
 
     @property
     def rule(self) -> str:
@@ -197,7 +198,7 @@ class PairKernel:
         step = self._peers_at_once(wide.tokens, len(peers))
         jobs = product(range(len(wide.tokens)), _blocks(peers, step))
         if of_one.device.type == "cpu" and of_one.dtype == torch.float32:
-            self._threads.share(jobs, lambda some: self._compiled(some, step, wide, many, both))
+            self.threads.share(jobs, lambda some: self._compiled(some, step, wide, many, both))
         else:
             self._in_torch(jobs, wide, many, both)
         for maxima in both:

@@ -160,7 +160,7 @@ class PairStore:
         if self._keep is None or len(slots) < min(self._capacity, BASIS_FRAMES):
             return self
         held = self.frames.tokens[:, list(slots)]
-        axes = principal_axes(held, self._keep)
+        axes = principal_axes(held, self._keep, kernel.threads)
         wide = held.to(axes.dtype).unbind(1)
         frames = [measured(tokens, degrees, held.dtype, axes) for tokens in wide]
         new = PairStore(

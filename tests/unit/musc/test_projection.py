@@ -1,5 +1,7 @@
 """Principal axes: the subspace that keeps most, and tokens in its coordinates."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -61,9 +63,35 @@ def test_no_other_subspace_keeps_more() -> None:
         assert (project(tokens, other).square().sum(dim=(1, 2, 3)) < best).all()
 
 
-def test_the_same_frames_give_the_same_axes() -> None:
-    """Found twice, the axes are equal bit by bit."""
-    assert torch.equal(principal_axes(drawn(), 5), principal_axes(drawn(), 5))
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets how many threads torch uses, until the end of the test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_the_same_frames_give_the_same_axes(threads: Callable[[int], None]) -> None:
+    """However many threads there are, the axes are equal bit by bit."""
+    source = torch.Generator().manual_seed(0)
+    tokens = torch.randn(3, 2, 64, 96, generator=source)
+    found = []
+
+    for count in (1, 2, 4, 1):
+        threads(count)
+        found.append(principal_axes(tokens, 40))
+
+    assert all(torch.equal(axes, found[0]) for axes in found)
+
+
+def test_tokens_of_inference_mode_have_axes() -> None:
+    """Tokens made in inference mode, and axes found in it, are as any others."""
+    with torch.inference_mode():
+        tokens = drawn() * 1.0
+        axes = principal_axes(tokens, 5)
+
+    assert torch.equal(axes, principal_axes(drawn(), 5))
+    assert torch.equal(principal_axes(tokens, 5), axes)
 
 
 @pytest.mark.parametrize("tokens", [torch.zeros(1, 2, 4, 6), torch.ones(1, 2, 4, 6)])

@@ -37,7 +37,7 @@ def axes_of(tokens: Tensor, channels: int = KEPT) -> Tensor:
     return principal_axes(layer_normalised(tokens).transpose(0, 1), channels)
 
 
-def batch_scores(tokens: Tensor, axes: Tensor) -> Tensor:
+def batch_scores(tokens: Tensor, axes: Tensor, locality: int | None = None) -> Tensor:
     """Batch mutual scores [n, P] of frames [n, S, P, C] along axes, in float64."""
     projected = layer_normalised(tokens.double()) @ axes.double()
     side = int(PATCHES**0.5)
@@ -47,7 +47,7 @@ def batch_scores(tokens: Tensor, axes: Tensor) -> Tensor:
         for r in DEGREES:
             pooled = torch.nn.functional.avg_pool2d(grid, r, 1, r // 2).flatten(2).mT
             groups.append(torch.nn.functional.normalize(pooled, dim=-1, eps=NORM_FLOOR))
-    return msm.mutual_scores_naive(torch.stack(groups, dim=1))
+    return msm.mutual_scores_naive(torch.stack(groups, dim=1), locality=locality)
 
 
 def test_a_window_scores_as_a_batch_of_projected_tokens() -> None:
@@ -247,6 +247,18 @@ def test_half_precision_stays_near() -> None:
 
     ours, true = half.all_patch_scores(), single.all_patch_scores()
     torch.testing.assert_close(ours, true, atol=2e-3, rtol=0.0)
+
+
+@pytest.mark.parametrize("locality", [0, 1])
+def test_a_locality_goes_with_fewer_channels(locality: int) -> None:
+    """With both, a frame scores as its projected tokens do near their own position."""
+    tokens = frames(14)
+    held = SlidingMuSc(12, DEGREES, locality=locality, channels=KEPT)
+
+    pushed(held, tokens)
+
+    batch = batch_scores(tokens[2:], axes_of(tokens[:BASIS_FRAMES]), locality)
+    torch.testing.assert_close(held.all_patch_scores().double(), batch, atol=1e-5, rtol=0.0)
 
 
 def test_no_channel_is_refused() -> None:
