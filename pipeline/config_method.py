@@ -57,7 +57,7 @@ class MuscSettings(Settings):
     locality_patches: int | None = Field(default=None, ge=0, le=64)
     """Compare a patch only this far from its own position; for parts that lie still in view."""
     channels: int | None = Field(default=None, ge=8, le=1024)
-    """Channels kept of each token, chosen by the window's first frames; all if absent."""
+    """Channels kept of a token, chosen by the first frames; scores get lower. All if absent."""
     neighbours: list[Annotated[int, Field(ge=1, le=512)]] = Field(
         default=[1, 2, 3], min_length=1, max_length=8
     )
