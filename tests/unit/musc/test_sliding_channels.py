@@ -261,6 +261,20 @@ def test_a_locality_goes_with_fewer_channels(locality: int) -> None:
     torch.testing.assert_close(held.all_patch_scores().double(), batch, atol=1e-5, rtol=0.0)
 
 
+@pytest.mark.parametrize("ninth", [True, False])
+def test_inference_mode_may_come_and_go(ninth: bool) -> None:  # noqa: FBT001 - a parameter of pytest
+    """Axes found inside inference mode serve outside, and the other way round."""
+    tokens = frames(14)
+    held, plain = window(), window()
+
+    for i, frame in enumerate(tokens):
+        with torch.inference_mode(mode=(i % 2 == 0) == ninth):
+            held.push(frame * 1.0, FEATURE)
+    pushed(plain, tokens)
+
+    assert torch.equal(held.all_patch_scores(), plain.all_patch_scores())
+
+
 def test_no_channel_is_refused() -> None:
     """A window that keeps no channel is refused with the figure."""
     with pytest.raises(ValueError, match="channels is 0"):
