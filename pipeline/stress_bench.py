@@ -9,7 +9,6 @@ line's own undisturbed stream (``undisturbed``), for each line and seed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,13 +32,13 @@ class StressPlan:
     """How long the streams are."""
 
     window: int = 32
-    iid_good: int = 270
+    iid_good: int = 200
     iid_defective: int = 30
     bursts: tuple[int, ...] = (1, 4, 10, 19)
     """Parts in a row with the same defect."""
     defects: int = 12
     """Distinct defects that a seed's bursts are made of."""
-    after: int = 8
+    after: int = 6
     """Good parts after the longest burst."""
     shares: tuple[float, ...] = (0.1, 0.3, 0.6)
     """Of the parts that carry one defect."""
@@ -52,6 +51,8 @@ class StressPlan:
     after_stop: int = 20
     ramp: int = 500
     """Parts over which the light changes."""
+    ramp_seeds: int = 2
+    """Seeds that have a ramp: it is the longest stream, and there are two ways to go."""
     light: float = 0.15
     """By how much it does."""
     step: float = 0.5
@@ -98,7 +99,9 @@ class OperatingPoint(NamedTuple):
 
     threshold: dict[Side, float]
     found: tuple[int, ...]
-    """Numbers of the defective parts that plain mutual scoring rejects."""
+    """Numbers of the defective parts whose score reaches the plain line's threshold."""
+    failed: tuple[int, ...]
+    """Those that the plain line's own judge fails."""
     outcome: Outcome
 
 
@@ -111,6 +114,7 @@ class SeedBench:
         self.belt = belt
         self.plan = plan
         self.seed = seed
+        self._undisturbed: OperatingPoint | None = None
 
     @property
     def target(self) -> float:
@@ -162,15 +166,22 @@ class SeedBench:
         """Return what every stream has, at the line's operating point."""
         return figures(seen, self.undisturbed.threshold[side])
 
-    @cached_property
+    @property
     def undisturbed(self) -> OperatingPoint:
-        """The stream of different parts in random order, shown once."""
+        """What the undisturbed stream has shown; it is shown when it is first asked for."""
+        if self._undisturbed is None:
+            self._undisturbed = self._measure_undisturbed()
+        return self._undisturbed
+
+    def _measure_undisturbed(self) -> OperatingPoint:
+        """Show different parts in random order, and take the operating points."""
         plan = self.plan
         stream = self.mixed(plan.iid_good, plan.iid_defective, name=0)
         counted = {side: stream.seen[side][plan.warm_up :] for side in SIDES}
         threshold = {side: _operating_point(counted[side]) for side in SIDES}
         bad = [one.reading for one in counted["plain"] if one.defective]
         found = tuple(i for i, one in enumerate(bad) if one.reaches(threshold["plain"]))
+        failed = tuple(i for i, one in enumerate(bad) if one.verdict == "FAIL")
         params = {"good": plan.iid_good, "defective": plan.iid_defective}
         outcome = self.measure(
             "iid",
@@ -180,7 +191,7 @@ class SeedBench:
                 "threshold": threshold[side],
             },
         )
-        return OperatingPoint(threshold, found, outcome)
+        return OperatingPoint(threshold, found, failed, outcome)
 
 
 def _operating_point(seen: Sequence[Seen]) -> float:

@@ -115,8 +115,12 @@ def _events(streams: Sequence[Stream], side: Side) -> Figures:
 
 
 def shares(bench: SeedBench) -> list[Outcome]:
-    """One defect on 10, 30 and 60 % of the parts, without an end."""
-    number = next((number for number, _ in found_alone(bench)), None)
+    """One defect on 10, 30 and 60 % of the parts, without an end.
+
+    It is one that the plain line's own judge fails when it comes among different parts,
+    so that a line that does not fail its copies has lost it.
+    """
+    number = next(iter((*bench.undisturbed.failed, *bench.undisturbed.found)), None)
     if number is None:
         fault = f"seed {bench.seed}: {_NO_DEFECT}"
         return [

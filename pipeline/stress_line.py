@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from edge.frame import EPOCH, Announcement, Frame
 from pipeline.config import Config
-from pipeline.config_method import WindowSettings
 from pipeline.inspector import Inspector
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ def read(inspection: Inspection) -> Reading:
         state=inspection.state,
         score=inspection.score,
         voted=inspection.admitted,
-        events=tuple(event.kind for event in getattr(inspection, "events", ())),
-        refined={one.seq: one.score for one in getattr(inspection, "refined", ())},
+        events=tuple(event.kind for event in inspection.events),
+        refined={one.seq: one.score for one in inspection.refined},
     )
 
 
@@ -74,9 +73,7 @@ def side_config(side: Side, window: int) -> Config:
     Raises:
         ValidationError: A window that no line could have.
     """
-    chosen: dict[str, Any] = {"size_frames": window}
-    if "admission" in WindowSettings.model_fields:
-        chosen["admission"] = _ADMISSION[side]
+    chosen = {"size_frames": window, "admission": _ADMISSION[side]}
     camera = {"id": CAMERA, "kind": "synthetic", "interval_ms": 1}
     return Config.model_validate({"camera": [camera], "window": chosen})
 
@@ -127,12 +124,8 @@ class Lines:
         return readings
 
     def release(self, side: Side) -> bool:
-        """Give the vote to what a line keeps aside, as an operator would; whether it could."""
-        release = getattr(self._inspectors[side], "release", None)
-        if release is None:
-            return False
-        release(CAMERA)
-        return True
+        """Give the vote to what a line keeps aside, as an operator would; whether it kept any."""
+        return bool(self._inspectors[side].release(CAMERA))
 
 
 def _frame(capture: Capture, number: int, boot: str) -> Frame:

@@ -1,0 +1,280 @@
+"""The streams are what they claim, and plain mutual scoring goes blind in them as it must."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from factories import FakeBackbone
+from stress_rig import TINY, DrawnParts, silent_view, tiny_bench, tiny_rig
+
+from pipeline.stress import SCENARIOS, Stress, StressError, measure
+from pipeline.stress_bench import SeedBench
+from pipeline.stress_defects import burst, cold_start, found_alone, iid, poisoning, shares
+from pipeline.stress_disturbances import ramp, step, stopped_belt
+from pipeline.stress_line import SIDES, Lines
+from pipeline.stress_parts import Belt
+
+if TYPE_CHECKING:
+    from edge.sources import Capture
+    from pipeline.stress_figures import Figures, Outcome
+
+
+class Witness(SeedBench):
+    """A bench that keeps every part it shows, by stream."""
+
+    def __init__(self, **fields: Any) -> None:
+        """Watch the tiny streams."""
+        plan = replace(TINY, **fields)
+        super().__init__(tiny_rig(plan), Belt(DrawnParts(), 0, 3 * plan.window), plan, 0)
+        self.streams: list[list[Capture]] = []
+
+    def fresh(self):  # noqa: ANN201 - as its parent
+        """Return a stream whose parts are kept."""
+        stream, shown = super().fresh(), []
+        show = stream.show
+        self.streams.append(shown)
+
+        def show_and_keep(capture: Capture, **kind: Any):  # noqa: ANN202 - as its parent
+            shown.append(capture)
+            return show(capture, **kind)
+
+        stream.show = show_and_keep  # type: ignore[method-assign]
+        return stream
+
+
+def plain(outcome: Outcome) -> Figures:
+    """What the plain line reached."""
+    return outcome.figures["plain"]
+
+
+def brightness(captures: list[Capture]) -> list[float]:
+    """Mean level of each picture."""
+    return [float(one.pixels.mean()) for one in captures if one.pixels is not None]
+
+
+def is_bad(capture: Capture) -> bool:
+    """Whether a drawn part is defective."""
+    return capture.origin.startswith("bad")
+
+
+def test_undisturbed_stream_has_its_operating_point() -> None:
+    """5 % of the good parts reach the threshold, and plain scoring sees single defects."""
+    bench = tiny_bench()
+
+    (outcome,) = iid(bench)
+
+    assert plain(outcome)["n"] == TINY.iid_good + TINY.iid_defective
+    assert plain(outcome)["false_reject_rate"] == pytest.approx(0.05)
+    assert plain(outcome)["auroc"] == 1.0
+    assert bench.undisturbed.found == tuple(range(TINY.iid_defective))
+
+
+def test_warm_up_is_the_same_good_parts() -> None:
+    """Every stream but the cold ones begins with two windows of the same good parts."""
+    bench = Witness()
+
+    iid(bench)
+    poisoning(bench)
+    ramp(bench)
+
+    begins = [[one.origin for one in stream[: TINY.warm_up]] for stream in bench.streams]
+    assert begins[0] == begins[1] == begins[2]
+    assert not any(map(is_bad, bench.streams[0][: TINY.warm_up]))
+
+
+def test_mixed_streams_have_the_parts_they_claim() -> None:
+    """So many good and so many different defective parts, in an order that the seed decides."""
+    bench, again = Witness(), Witness()
+
+    poisoning(bench)
+    poisoning(again)
+
+    # The undisturbed stream comes second, when its operating point is asked for.
+    shown = bench.streams[0][TINY.warm_up :]
+    bad = [one.origin for one in shown if is_bad(one)]
+    assert (len(shown), len(bad), len(set(bad))) == (20, 6, 6)
+    assert [one.origin for one in shown] == [one.origin for one in again.streams[0][TINY.warm_up :]]
+
+
+def test_plain_line_is_blind_to_a_long_burst() -> None:
+    """It rejects each defect alone, and none any more once 30 % of the window repeat it."""
+    outcomes = burst(tiny_bench())
+
+    alone, few, many = map(plain, outcomes)
+    assert [one.params["b"] for one in outcomes] == [1, 3, 8]
+    assert not any(one.faults for one in outcomes)
+    assert (alone["recall"], alone["recall_last"], alone["bursts"]) == (1.0, 1.0, 3)
+    assert many["recall_last"] == 0.0
+    assert many["recall"] == pytest.approx(few["recall"] * 3 / 8 + 0.25, abs=0.25)  # type: ignore[operator]
+    assert alone["auroc"] > many["auroc"]  # type: ignore[operator]
+
+
+def test_burst_is_consecutive_copies_between_good_parts() -> None:
+    """After the warm-up come the defect, its copies, and a few good parts."""
+    bench = Witness()
+
+    burst(bench)
+
+    for stream in bench.streams[1:]:
+        kinds = [is_bad(one) for one in stream[TINY.warm_up :]]
+        assert kinds == [True] * 8 + [False] * TINY.after
+        defects = {one.origin.split()[0] for one in stream[TINY.warm_up :][:8]}
+        assert len(defects) == 1
+
+
+def test_prefix_of_a_burst_is_a_shorter_burst() -> None:
+    """What a line says of the first parts does not depend on how long the burst goes on."""
+    long, short = (burst(tiny_bench(replace(TINY, bursts=b))) for b in ((1, 3, 8), (1, 3)))
+
+    for side in SIDES:
+        for one, other in zip(long, short, strict=False):
+            same = ("recall", "recall_last", "judge_recall", "passed")
+            assert all(one.figures[side][k] == other.figures[side][k] for k in same)
+
+
+def test_too_few_defects_are_a_fault() -> None:
+    """A seed that lacks distinct defects says how many it has."""
+    outcomes = burst(tiny_bench(replace(TINY, defects=20)))
+
+    assert {one.faults for one in outcomes} == {
+        ("seed 0: 8 of 20 defects that plain mutual scoring rejects when they come alone",)
+    }
+
+
+def test_defects_are_tried_one_by_one() -> None:
+    """Only as many streams are shown as are asked for, each ending with its defect."""
+    chosen = list(islice(found_alone(tiny_bench()), 2))
+
+    assert [number for number, _ in chosen] == [0, 1]
+    assert all(stream.lines.shown == TINY.warm_up + 1 for _, stream in chosen)
+
+
+def test_shares_of_parts_carry_one_defect() -> None:
+    """As many parts as claimed carry copies of the same defect, and plain scoring lets it pass."""
+    bench = Witness()
+
+    outcomes = shares(bench)
+
+    streams = [stream[TINY.warm_up :] for stream in bench.streams[-2:]]
+    assert [sum(map(is_bad, stream)) for stream in streams] == [2, 10]
+    assert [one.params["share"] for one in outcomes] == [0.1, 0.5]
+    assert plain(outcomes[0])["recall"] == 1.0
+    assert plain(outcomes[1])["recall"] < 1.0  # type: ignore[operator]
+    copies = [one for stream in streams for one in stream if is_bad(one)]
+    assert len({one.origin.split()[0] for one in copies}) == 1
+
+
+def test_stopped_belt_blinds_the_plain_line() -> None:
+    """The window fills with one part; new good parts then look strange to it."""
+    equal, grainy = stopped_belt(tiny_bench())
+
+    assert plain(equal)["not_finite"] == plain(grainy)["not_finite"] == 0
+    assert plain(equal)["score_standing"] == 0.0
+    assert plain(equal)["score_ratio"] > 1.05  # type: ignore[operator]
+    assert (plain(equal)["camera_stale"], plain(grainy)["camera_stale"]) == (1, 0)
+    assert plain(equal)["n"] == TINY.after_stop
+
+
+def test_stopped_belt_shows_one_part() -> None:
+    """Equal pictures are equal; noisy ones are never the same within two windows."""
+    bench = Witness()
+
+    stopped_belt(bench)
+
+    equal, grainy = (
+        [
+            one.pixels.tobytes()
+            for one in stream[TINY.warm_up :][: TINY.stopped]
+            if one.pixels is not None
+        ]
+        for stream in bench.streams[:3:2]
+    )
+    assert len(set(equal)) == 1
+    period = 2 * TINY.window + 1
+    assert all(len(set(grainy[i : i + period])) == period for i in range(TINY.stopped - period))
+
+
+def test_cold_start_begins_with_the_defect() -> None:
+    """The first parts of all are copies, then a window of good ones; none passes before READY."""
+    bench = Witness()
+
+    outcomes = cold_start(bench)
+
+    assert [one.params["b"] for one in outcomes] == [2, 5]
+    for length, stream in zip((2, 2, 5, 5), bench.streams[-4:], strict=True):
+        assert [is_bad(one) for one in stream] == [True] * length + [False] * TINY.window
+    assert all(one.figures[side]["passed_before_ready"] == 0 for one in outcomes for side in SIDES)
+
+
+@pytest.mark.parametrize(("seed", "ratio"), [(0, 1.15), (1, 0.85)])
+def test_ramp_ends_at_the_full_change(seed: int, ratio: float) -> None:
+    """Brightness goes evenly up in even seeds and down in odd ones, by 15 % in all."""
+    bench = Witness()
+    bench.seed = seed
+
+    (outcome,) = ramp(bench)
+
+    levels = brightness(bench.streams[0])
+    start = np.mean(levels[: TINY.warm_up])
+    assert levels[-1] / start == pytest.approx(ratio, abs=0.02)
+    middle = levels[TINY.warm_up + TINY.ramp // 2 - 1]
+    assert middle / start == pytest.approx((1 + ratio) / 2, abs=0.02)
+    assert plain(outcome)["n"] == TINY.ramp
+
+
+def test_step_stays() -> None:
+    """From one part to the next the light changes, and does not come back."""
+    bench = Witness(step=0.6)
+
+    (outcome,) = step(bench)
+
+    levels = brightness(bench.streams[0])
+    start = np.mean(levels[: TINY.warm_up])
+    assert np.allclose(np.array(levels[TINY.warm_up :]) / start, 0.6, atol=0.02)
+    assert outcome.params == {"gain": 0.6, "parts": TINY.step_parts}
+    assert plain(outcome)["recall"] is None
+
+
+def test_operator_releases_only_what_changed() -> None:
+    """A line that has not told of a change is not released."""
+    bench = tiny_bench()
+    stream = bench.fresh()
+
+    stream.release([])
+
+    assert stream.released == set()
+
+
+def test_all_streams_run_and_repeat() -> None:
+    """Every stream has figures of both lines, and a second run has the same."""
+    stress = Stress(seeds=1, plan=TINY, memory_bytes=1_000_000)
+
+    first, second = (
+        measure(stress, lambda _seed: DrawnParts(), FakeBackbone(), "a89d1abb", silent_view())
+        for _ in range(2)
+    )
+
+    assert {one.scenario for one in first} == set(SCENARIOS)
+    assert all(set(one.figures) == set(SIDES) for one in first)
+    assert first == second
+
+
+def test_window_that_no_line_could_have_is_refused() -> None:
+    """The config's own words reach the operator."""
+    stress = Stress(seeds=1, plan=replace(TINY, window=8))
+
+    with pytest.raises(StressError, match="min_peers"):
+        measure(stress, lambda _seed: DrawnParts(), FakeBackbone(), "a89d1abb", silent_view())
+
+
+def test_lines_without_pixels_are_a_mistake() -> None:
+    """A stream is made of pictures; a fault has no place in it."""
+    lines: Lines = tiny_rig().lines(0)
+    capture = replace(DrawnParts().load("good/0"), pixels=None, fault="cut short")
+
+    with pytest.raises(ValueError, match="part 1 has no pixels: cut short"):
+        lines.show(capture)
