@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from musc.clip_backbone import Activation
-    from musc.vision_transformer import Backbone, Precision
+    from musc.vision_transformer import Execution, FrozenTransformer, Precision
 
 Library = Literal["timm", "open_clip"]
 """Which library defines the network."""
@@ -157,7 +157,8 @@ def build(
     std: Sequence[float] | None = None,
     device: torch.device | str = "cpu",
     precision: Precision = "auto",
-) -> Backbone:
+    execution: Execution = "auto",
+) -> FrozenTransformer[Any]:
     """Build a backbone from its weights; every default is the authors' choice.
 
     Args:
@@ -175,6 +176,7 @@ def build(
         device: Where the network runs.
         precision: "auto" is float16 on CUDA and float32 elsewhere; "float32",
             "float16" and "bfloat16" are taken as they are.
+        execution: How the network is run; "auto" packs its weights in float32 on a CPU.
 
     Returns:
         The backbone, ready to extract.
@@ -197,10 +199,11 @@ def build(
         antialias=antialias,
         device=device,
         precision=precision,
+        execution=execution,
     )
 
 
-def _maker(found: Architecture, activation: Activation) -> Callable[..., Backbone]:
+def _maker(found: Architecture, activation: Activation) -> Callable[..., FrozenTransformer[Any]]:
     """The class that builds this architecture, told the activation if it knows several.
 
     Raises:

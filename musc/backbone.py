@@ -10,23 +10,22 @@ DINO variants: the final layer normalisation is applied to every stage.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from musc.packed_blocks import BlockWeights, Linear, Norm, scaled
+from musc.transformer_weights import check_image_size, chosen_stages, load_state, read_weights
 from musc.vision_transformer import (
     Backbone,
     BackboneError,
+    Execution,
     Features,
     FrozenTransformer,
     Precision,
-    check_image_size,
-    chosen_stages,
-    load_state,
-    read_weights,
 )
 
 __all__ = ["DEFAULT_NAME", "Backbone", "BackboneError", "Features", "TimmBackbone", "load_timm"]
@@ -55,6 +54,7 @@ class TimmBackbone(FrozenTransformer[VisionTransformer]):
         antialias: bool = True,
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
+        execution: Execution = "auto",
     ) -> None:
         """Build the network and load its weights.
 
@@ -70,6 +70,7 @@ class TimmBackbone(FrozenTransformer[VisionTransformer]):
                 timm does; the authors' code does not.
             device: Where the network runs.
             precision: As ``vision_transformer.resolved_precision``.
+            execution: As ``vision_transformer.Execution``.
 
         Raises:
             ValueError: image_size is no multiple of the patch, or no such precision.
@@ -90,6 +91,7 @@ class TimmBackbone(FrozenTransformer[VisionTransformer]):
             std=config["std"],
             device=device,
             precision=precision,
+            execution=execution,
         )
 
     def _forward(self, batch: Tensor) -> tuple[Sequence[Tensor], Tensor]:
@@ -99,6 +101,50 @@ class TimmBackbone(FrozenTransformer[VisionTransformer]):
         )
         final, taken = cast("tuple[Tensor, list[Tensor]]", outputs)
         return taken, final[:, 0]
+
+    def _blocks(self) -> nn.ModuleList:
+        return cast("nn.ModuleList", self._net.blocks)
+
+    def _weights_of(self, block: Any) -> BlockWeights | None:  # noqa: ANN401 - timm's are untyped
+        """The weights of timm's plain block; other blocks and their extras are not taken."""
+        if not _is_plain(block):
+            return None
+        attention, mlp = block.attn, block.mlp
+        return BlockWeights(
+            heads=attention.num_heads,
+            norm1=_norm(block.norm1),
+            qkv=(attention.qkv.weight, attention.qkv.bias),
+            projection=_scaled(attention.proj, block.ls1),
+            norm2=_norm(block.norm2),
+            expand=(mlp.fc1.weight, mlp.fc1.bias),
+            activation="gelu",
+            contract=_scaled(mlp.fc2, block.ls2),
+        )
+
+
+def _is_plain(block: Any) -> bool:  # noqa: ANN401
+    """Whether a block is pre-norm attention and MLP with exact GELU, and nothing else.
+
+    Known by names: where timm defines the parts has changed between its versions.
+    """
+    parts = [getattr(block, name, None) for name in ("attn", "mlp")]
+    if [type(one).__name__ for one in (block, *parts)] != ["Block", "Attention", "Mlp"]:
+        return False
+    extras = [getattr(one, name, None) for one in parts for name in ("q_norm", "k_norm", "norm")]
+    extras.append(getattr(block.attn, "gate", None))
+    if not all(one is None or isinstance(one, nn.Identity) for one in extras):
+        return False
+    activation = block.mlp.act
+    return isinstance(activation, nn.GELU) and activation.approximate == "none"
+
+
+def _norm(layer: nn.LayerNorm) -> Norm:
+    return layer.weight, layer.bias, layer.eps
+
+
+def _scaled(layer: nn.Linear, scale: nn.Module) -> Linear:
+    """A linear layer with the LayerScale after it, if there is one."""
+    return scaled((layer.weight, layer.bias), getattr(scale, "gamma", None))
 
 
 def load_timm(

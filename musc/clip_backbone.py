@@ -14,21 +14,16 @@ authors' code; the model definitions of open_clip 3.3.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import open_clip
 import torch
-from open_clip.transformer import QuickGELU, VisionTransformer
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from musc.vision_transformer import (
-    BackboneError,
-    FrozenTransformer,
-    Precision,
-    check_image_size,
-    chosen_stages,
-    load_state,
-)
+from musc.packed_blocks import BlockWeights
+from musc.transformer_weights import check_image_size, chosen_stages, load_state
+from musc.vision_transformer import BackboneError, Execution, FrozenTransformer, Precision
 
 Activation = Literal["gelu", "quick_gelu"]
 """Exact GELU, or x * sigmoid(1.702 x), with which OpenAI trained."""
@@ -57,6 +52,7 @@ class ClipBackbone(FrozenTransformer[VisionTransformer]):
         std: Sequence[float] | None = None,
         device: torch.device | str = "cpu",
         precision: Precision = "auto",
+        execution: Execution = "auto",
     ) -> None:
         """Build the image tower and load its weights.
 
@@ -77,6 +73,7 @@ class ClipBackbone(FrozenTransformer[VisionTransformer]):
             std: Likewise.
             device: Where the network runs.
             precision: As ``vision_transformer.resolved_precision``.
+            execution: As ``vision_transformer.Execution``.
 
         Raises:
             ValueError: image_size is no multiple of the patch, or no such activation
@@ -98,6 +95,7 @@ class ClipBackbone(FrozenTransformer[VisionTransformer]):
             std=std or open_clip.OPENAI_DATASET_STD,
             device=device,
             precision=precision,
+            execution=execution,
         )
 
     def _forward(self, batch: Tensor) -> tuple[Sequence[Tensor], Tensor]:
@@ -106,6 +104,27 @@ class ClipBackbone(FrozenTransformer[VisionTransformer]):
             batch, indices=list(self.stages), output_fmt="NLC", normalize_intermediates=False
         )
         return outputs["image_intermediates"], outputs["image_features"]
+
+    def _blocks(self) -> nn.ModuleList:
+        return cast("nn.ModuleList", self._net.transformer.resblocks)
+
+    def _weights_of(self, block: Any) -> BlockWeights | None:  # noqa: ANN401 - parts are untyped
+        """The weights of open_clip's plain block; a plain tower has no LayerScale."""
+        if type(block) is not ResidualAttentionBlock:
+            return None
+        attention, mlp = block.attn, block.mlp
+        if attention.in_proj_weight is None or not isinstance(block.ls_1, nn.Identity):
+            return None
+        return BlockWeights(
+            heads=attention.num_heads,
+            norm1=(block.ln_1.weight, block.ln_1.bias, block.ln_1.eps),
+            qkv=(attention.in_proj_weight, attention.in_proj_bias),
+            projection=(attention.out_proj.weight, attention.out_proj.bias),
+            norm2=(block.ln_2.weight, block.ln_2.bias, block.ln_2.eps),
+            expand=(mlp.c_fc.weight, mlp.c_fc.bias),
+            activation="quick_gelu" if isinstance(mlp.gelu, QuickGELU) else "gelu",
+            contract=(mlp.c_proj.weight, mlp.c_proj.bias),
+        )
 
 
 def _configuration(name: str) -> dict[str, Any]:

@@ -2,41 +2,48 @@
 
 ``Backbone`` is what the rest of the product knows of a network: frames in,
 patch tokens of a few stages and one image feature out. ``FrozenTransformer`` is
-the part of one that asks nothing of the library: shape, stages, precision and
-inference. The functions bring a checkpoint to the network's shape and refuse,
-by name, what does not fit. Weights come from the caller; nothing here looks for
-them or downloads them.
+the part of one that asks nothing of the library: shape, precision, inference, and
+the way it is executed. The library's own forward pass ("plain") is the twin that
+every faster way is held to, here at start and in the tests.
 
-Source: MuSc, ICLR 2024, section 3.1 for the stages; position embeddings are
-resized as in Dosovitskiy et al., ICLR 2021, section 3.2.
+All blocks are computed whatever stages are taken: the image feature is the last's.
 """
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import isqrt
-from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
+
+from musc.compiled import compiled_forward
+from musc.packed_blocks import BlockWeights, pack_blocks
+from musc.transformer_weights import BackboneError
+
+__all__ = [
+    "Backbone",
+    "BackboneError",
+    "Execution",
+    "Features",
+    "FrozenTransformer",
+    "Precision",
+    "resolved_precision",
+]
 
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 """Type of the network's products; features are float32 whatever it is."""
 
+Execution = Literal["auto", "plain", "compiled"]
+"""How the network is run: "plain" is the library's own forward pass, "auto" packs the
+blocks' weights where that is faster (float32 on a CPU), "compiled" is torch.compile."""
+
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_KEYS_SHOWN = 3
-
-
-class BackboneError(ValueError):
-    """A model or a weights file that cannot be used; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,7 @@ _Net = TypeVar("_Net", bound=nn.Module)
 
 
 class FrozenTransformer(ABC, Generic[_Net]):
-    """A ``Backbone`` but for the call into its library."""
+    """A ``Backbone`` but for the calls into its library."""
 
     def __init__(
         self,
@@ -103,19 +110,22 @@ class FrozenTransformer(ABC, Generic[_Net]):
         std: Sequence[float],
         device: torch.device | str,
         precision: Precision,
+        execution: Execution = "auto",
     ) -> None:
-        """Freeze the network and move it to its device.
+        """Freeze the network, move it to its device and prepare how it is run.
 
         Args:
-            net: The network with its weights.
+            net: The network with its weights; its blocks may be exchanged.
             image_size: Side of the input in pixels.
             patch: Side of a patch in pixels.
             channels: Channels of a patch token.
-            stages: As ``chosen_stages`` returns them.
+            stages: As ``transformer_weights.chosen_stages`` returns them.
             mean: Of red, green, blue in 0..1.
             std: Likewise.
             device: Where the network runs.
             precision: As ``resolved_precision``; the choice and its reason are logged.
+            execution: How it is run. Where a faster way cannot be had it is the plain
+                one, and the log says why.
 
         Raises:
             ValueError: No such precision.
@@ -130,6 +140,7 @@ class FrozenTransformer(ABC, Generic[_Net]):
         self.stages = stages
         self.mean: tuple[float, ...] = tuple(mean)
         self.std: tuple[float, ...] = tuple(std)
+        self.execution, self._run = self._prepared(execution)
 
     def extract(self, batch: Tensor) -> Features:
         """Run the network.
@@ -149,21 +160,72 @@ class FrozenTransformer(ABC, Generic[_Net]):
         if batch.ndim != 4 or tuple(batch.shape[1:]) != wanted:  # noqa: PLR2004 - N and the three
             msg = f"batch has the shape {tuple(batch.shape)}, wanted [N, *{wanted}]"
             raise ValueError(msg)
-        with torch.inference_mode():
-            with self._reduced_precision():
-                taken, image_features = self._forward(batch.to(self.device))
-            tokens = torch.stack([stage.float() for stage in taken], dim=1)
-            return Features(tokens, functional.normalize(image_features.float(), dim=-1))
+        with torch.inference_mode(), self._reduced_precision():
+            return Features(*self._run(batch.to(self.device)))
+
+    def module(self) -> nn.Module:
+        """Return the plain network from a batch to tokens and image features.
+
+        It is what exporters take. Its blocks are this backbone's: packed blocks can be
+        run, but not exported.
+        """
+        return _Extraction(self._net, self._features)
 
     @abstractmethod
     def _forward(self, batch: Tensor) -> tuple[Sequence[Tensor], Tensor]:
         """Patch tokens [N, P, C] of each stage, and image features [N, D] of any length."""
+
+    @abstractmethod
+    def _blocks(self) -> nn.ModuleList:
+        """The network's own list of its blocks."""
+
+    @abstractmethod
+    def _weights_of(self, block: nn.Module) -> BlockWeights | None:
+        """What a block computes with, or None where it is no plain pre-norm block."""
+
+    def _features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [N, S, P, C] and image features of unit length, both float32."""
+        taken, image_features = self._forward(batch)
+        tokens = torch.stack([stage.float() for stage in taken], dim=1)
+        return tokens, functional.normalize(image_features.float(), dim=-1)
+
+    def _prepared(
+        self, execution: Execution
+    ) -> tuple[str, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+        """The way that is taken, "plain", "packed" or "compiled", and what runs it."""
+        if execution == "compiled":
+            with torch.inference_mode(), self._reduced_precision():
+                compiled = compiled_forward(self._features, self.image_size, self.device)
+            return ("plain", self._features) if compiled is None else ("compiled", compiled)
+        on_cpu = self.device.type == "cpu" and self.precision == "float32"
+        if execution == "auto" and on_cpu and self._packed():
+            return "packed", self._features
+        return "plain", self._features
+
+    def _packed(self) -> bool:
+        """Exchange the blocks for packed ones; False where they stay."""
+        weights = [self._weights_of(block) for block in self._blocks()]
+        known = [one for one in weights if one is not None]
+        rows = self.patches + 1  # one frame with its class token: the usual call on a CPU
+        return len(known) == len(weights) and pack_blocks(self._blocks(), known, rows)
 
     def _reduced_precision(self) -> "torch.autocast | nullcontext[None]":
         """Autocast, or nothing in float32."""
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=_DTYPES[self.precision])
+
+
+class _Extraction(nn.Module):
+    """A backbone's forward pass as a module that owns the network."""
+
+    def __init__(self, net: nn.Module, run: Callable[[Tensor], tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.net = net
+        self._run = run
+
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        return self._run(batch)
 
 
 def resolved_precision(precision: Precision, device: torch.device) -> tuple[str, str]:
@@ -189,133 +251,3 @@ def resolved_precision(precision: Precision, device: torch.device) -> tuple[str,
         msg = f"precision is {precision!r}, wanted auto, {', '.join(_DTYPES)}"
         raise ValueError(msg)
     return precision, "asked for"
-
-
-def check_image_size(image_size: int, patch: int) -> None:
-    """Refuse an image size that cuts a patch.
-
-    Args:
-        image_size: Side of the input in pixels.
-        patch: Side of a patch in pixels.
-
-    Raises:
-        ValueError: image_size is no positive multiple of the patch.
-    """
-    if image_size < 1 or image_size % patch:
-        msg = f"image_size is {image_size} px, wanted a multiple of the patch of {patch} px"
-        raise ValueError(msg)
-
-
-def chosen_stages(name: str, depth: int, stages: Sequence[int] | None) -> tuple[int, ...]:
-    """Take the stages asked for, or the last block of each quarter.
-
-    Args:
-        name: The model, for the message.
-        depth: Blocks of the network.
-        stages: Blocks counted from 0, or None.
-
-    Returns:
-        Ascending block numbers.
-
-    Raises:
-        BackboneError: Not ascending block numbers of this network.
-    """
-    if stages is None:
-        return tuple(sorted({max(0, quarter * depth // 4 - 1) for quarter in (1, 2, 3, 4)}))
-    chosen = tuple(stages)
-    if not chosen or list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= depth:
-        msg = f"model {name!r}: stages are {chosen}, wanted ascending blocks of 0 to {depth - 1}"
-        raise BackboneError(msg)
-    return chosen
-
-
-def load_state(
-    net: nn.Module,
-    name: str,
-    state_dict: Mapping[str, Tensor],
-    *,
-    positions: str,
-    prefix: int,
-    antialias: bool,
-) -> None:
-    """Load every weight, position embeddings resized to the network's grid.
-
-    Args:
-        net: The network; a weight of another float type is converted to its own.
-        name: The model, for the messages.
-        state_dict: All the network's weights and no others; not modified.
-        positions: Key of the position embeddings.
-        prefix: How many of them belong to no patch.
-        antialias: As ``resized_positions``.
-
-    Raises:
-        BackboneError: Keys missing, left over, or of another shape.
-    """
-    own, state = net.state_dict(), dict(state_dict)
-    _refuse_keys(name, "misses", own.keys() - state.keys())
-    _refuse_keys(name, "does not know", state.keys() - own.keys())
-    wanted, given = own[positions].shape, state[positions].shape
-    count = given[-2] - prefix if len(given) == len(wanted) else 0
-    if count < 1 or isqrt(count) ** 2 != count:
-        shape = tuple(given)
-        msg = (
-            f"model {name!r}: {positions} has the shape {shape}, wanted {prefix} + a square number"
-        )
-        raise BackboneError(msg)
-    state[positions] = resized_positions(
-        state[positions], isqrt(wanted[-2] - prefix), prefix=prefix, antialias=antialias
-    )
-    unlike = {key for key, value in state.items() if value.shape != own[key].shape}
-    _refuse_keys(name, "has other shapes for", unlike)
-    net.load_state_dict(state)
-
-
-def resized_positions(positions: Tensor, side: int, *, prefix: int, antialias: bool) -> Tensor:
-    """Resample position embeddings bicubically to another grid.
-
-    Args:
-        positions: [..., prefix + old * old, C], patches row-major on a square grid.
-        side: Patches along one side of the new grid.
-        prefix: Entries before the grid (class token, registers); kept as they are.
-        antialias: Whether a shrinking grid is smoothed first: timm and open_clip
-            do, the authors of MuSc do not. The two differ, if less, when it grows.
-
-    Returns:
-        [..., prefix + side * side, C] in float32; the tensor itself where the grid
-        is the same.
-    """
-    *lead, count, channels = positions.shape
-    old = isqrt(count - prefix)
-    if old == side:
-        return positions
-    grid = positions[..., prefix:, :].float().reshape(-1, old, old, channels)
-    resized = functional.interpolate(
-        grid.permute(0, 3, 1, 2),
-        size=(side, side),
-        mode="bicubic",
-        align_corners=False,
-        antialias=antialias,
-    )
-    patches = resized.permute(0, 2, 3, 1).reshape(*lead, side * side, channels)
-    return torch.cat([positions[..., :prefix, :].float(), patches], dim=-2)
-
-
-def read_weights(weights: Path) -> dict[str, Tensor]:
-    """Read a safetensors file into memory.
-
-    Raises:
-        BackboneError: The file cannot be read; the message names it.
-    """
-    try:
-        return load_file(weights)
-    except (OSError, SafetensorError) as error:
-        msg = f"{weights}: not a readable safetensors file: {error}"
-        raise BackboneError(msg) from error
-
-
-def _refuse_keys(name: str, verb: str, keys: set[str]) -> None:
-    """Raise BackboneError with the number of keys and the first of them, if any."""
-    if keys:
-        first = ", ".join(sorted(keys)[:_KEYS_SHOWN])
-        msg = f"model {name!r} {verb} {len(keys)} weights, first {first}"
-        raise BackboneError(msg)

@@ -11,7 +11,7 @@ import torch
 
 from edge.errors import LineError
 from musc.architectures import build, find_architecture
-from musc.vision_transformer import Backbone, BackboneError, Precision
+from musc.vision_transformer import Backbone, BackboneError, Execution, Precision
 from pipeline.checkpoints import load_weights
 from pipeline.weights import resolve, weights_cache
 from pipeline.weights_registry import WeightsEntry, find_entry
@@ -40,6 +40,8 @@ class BackboneChoice:
     """Blocks to take; the ends of the quarters if empty."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Precision = "auto"
+    execution: Execution = "auto"
+    """How the network is run; "compiled" stays "plain" where there is no compiler."""
 
 
 def load_backbone(choice: BackboneChoice) -> tuple[Backbone, str]:
@@ -70,11 +72,21 @@ def load_backbone(choice: BackboneChoice) -> tuple[Backbone, str]:
             std=entry.std,
             device=device,
             precision=choice.precision,
+            execution=choice.execution,
         )
     except (BackboneError, ValueError) as error:
         msg = f"backbone {choice.name}: {error}"
         raise BackboneChoiceError(msg) from error
-    decisive = (sha256_of(path), choice.name, size, backbone.stages, choice.precision, device)
+    decisive: tuple[object, ...] = (
+        sha256_of(path),
+        choice.name,
+        size,
+        backbone.stages,
+        choice.precision,
+        device,
+    )
+    if backbone.execution == "compiled":  # packed and plain are equal to 1e-6 in a score
+        decisive = (*decisive, backbone.execution)
     digest = hashlib.sha256(repr(decisive).encode()).hexdigest()[:8]
     log.info("model %s: %s at %d px on %s", digest, choice.name, size, device)
     return backbone, digest

@@ -52,6 +52,7 @@ def build_inspector(config: Config) -> tuple[Inspector, str]:
             stages=tuple(settings.stages),
             device=settings.device,
             precision=settings.precision,
+            execution="compiled" if settings.compile else "auto",
         )
     )
     check_regions(config, backbone.patches)

@@ -66,6 +66,8 @@ class MuscSettings(Settings):
     """Where the scorer computes; auto takes CUDA where there is one."""
     precision: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Arithmetic of the backbone; auto is float16 on CUDA and float32 on a CPU."""
+    compile: bool = False
+    """Run the backbone through torch.compile, made ready at start; needs a C++ compiler."""
     batch_frames: int | None = Field(default=None, ge=1, le=64)
     """Most frames, of all cameras in turn, that the backbone sees at once; else 1, on CUDA 8."""
 

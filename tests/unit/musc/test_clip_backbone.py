@@ -88,7 +88,9 @@ def test_every_block_has_the_activation_asked_for(
     activation: Activation, layer: type[nn.Module]
 ) -> None:
     """The switch decides on the class in all blocks."""
-    backbone = ClipBackbone(TINY, tower(224).state_dict(), image_size=28, activation=activation)
+    backbone = ClipBackbone(
+        TINY, tower(224).state_dict(), image_size=28, activation=activation, execution="plain"
+    )
 
     classes = {type(block.mlp.gelu) for block in backbone._net.transformer.resblocks}
 

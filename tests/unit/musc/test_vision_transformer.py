@@ -1,99 +1,20 @@
-"""What all vision transformers share: positions, precision, files."""
+"""What all vision transformers share: precision, and how they are run."""
 
 import logging
-from pathlib import Path
 
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
-from torch import Tensor
-from torch.nn import functional
 
 from musc.backbone import TimmBackbone
-from musc.vision_transformer import (
-    BackboneError,
-    Precision,
-    chosen_stages,
-    read_weights,
-    resized_positions,
-    resolved_precision,
-)
-
-CHANNELS = 6
+from musc.vision_transformer import Execution, Precision, resolved_precision
 
 
-def positions(side: int, prefix: int) -> Tensor:
-    """Random position embeddings [1, prefix + side * side, CHANNELS]."""
-    source = torch.Generator().manual_seed(side)
-    return torch.randn(1, prefix + side * side, CHANNELS, generator=source)
-
-
-def tiny(precision: Precision) -> TimmBackbone:
+def tiny(precision: Precision, execution: Execution = "auto") -> TimmBackbone:
     """A network with random weights."""
     torch.manual_seed(0)
     state = timm.create_model("test_vit", num_classes=0, img_size=64).state_dict()
-    return TimmBackbone("test_vit", state, image_size=64, precision=precision)
-
-
-@pytest.mark.parametrize("antialias", [True, False])
-@pytest.mark.parametrize(("old", "new"), [(16, 24), (16, 37), (37, 16), (7, 6)])
-@pytest.mark.parametrize("prefix", [0, 1, 5])
-def test_positions_are_resampled_as_torch_does(
-    prefix: int,
-    old: int,
-    new: int,
-    antialias: bool,  # noqa: FBT001 - a table of cases
-) -> None:
-    """The grid is torch's bicubic of the old one, the entries before it are kept."""
-    given = positions(old, prefix)
-
-    resized = resized_positions(given, new, prefix=prefix, antialias=antialias)
-
-    grid = given[0, prefix:].T.reshape(1, CHANNELS, old, old)
-    expected = functional.interpolate(grid, (new, new), mode="bicubic", antialias=antialias)
-    torch.testing.assert_close(
-        resized[0, prefix:], expected.reshape(CHANNELS, -1).T, atol=1e-6, rtol=0.0
-    )
-    assert torch.equal(resized[:, :prefix], given[:, :prefix])
-
-
-def test_antialias_makes_a_difference_when_the_grid_shrinks() -> None:
-    """The two variants are two: from 37 to 16 patches they differ by more than rounding."""
-    given = positions(37, 1)
-
-    smooth, sharp = (
-        resized_positions(given, 16, prefix=1, antialias=antialias) for antialias in (True, False)
-    )
-
-    assert float((smooth - sharp).abs().max()) > 0.1
-
-
-def test_positions_for_the_same_grid_are_left_alone() -> None:
-    """Nothing is resampled where nothing has to be."""
-    given = positions(5, 1)
-
-    resized = resized_positions(given, 5, prefix=1, antialias=True)
-
-    assert torch.equal(resized, given)
-
-
-def test_half_precision_positions_are_resampled_in_float32() -> None:
-    """A checkpoint in halves loses nothing more when it is resized."""
-    given = positions(8, 1).half()
-
-    resized = resized_positions(given, 5, prefix=1, antialias=False)
-
-    expected = resized_positions(given.float(), 5, prefix=1, antialias=False)
-    assert torch.equal(resized, expected)
-
-
-@pytest.mark.parametrize(("depth", "ends"), [(12, (2, 5, 8, 11)), (24, (5, 11, 17, 23))])
-def test_stages_default_to_the_quarters(depth: int, ends: tuple[int, ...]) -> None:
-    """Without a choice the last block of each quarter is taken."""
-    stages = chosen_stages("net", depth, None)
-
-    assert stages == ends
+    return TimmBackbone("test_vit", state, image_size=64, precision=precision, execution=execution)
 
 
 @pytest.mark.parametrize(
@@ -148,13 +69,42 @@ def test_the_precision_and_its_reason_are_logged_once(caplog: pytest.LogCaptureF
     ]
 
 
-def test_weights_are_read_as_they_were_written(tmp_path: Path) -> None:
-    """A safetensors file gives its tensors; anything else is refused with its path."""
-    path, rubbish = tmp_path / "w.safetensors", tmp_path / "rubbish.safetensors"
-    save_file({"w": torch.arange(3.0)}, path)
-    rubbish.write_bytes(b"not tensors")
+def test_a_plain_module_is_the_backbone() -> None:
+    """What exporters are given says what the backbone says."""
+    backbone = tiny("float32", "plain")
+    batch = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
-    assert torch.equal(read_weights(path)["w"], torch.arange(3.0))
-    for unreadable in (rubbish, tmp_path / "missing.safetensors"):
-        with pytest.raises(BackboneError, match=unreadable.name):
-            read_weights(unreadable)
+    with torch.inference_mode():
+        tokens, image_features = backbone.module()(batch)
+
+    expected = backbone.extract(batch)
+    assert torch.equal(tokens, expected.tokens)
+    assert torch.equal(image_features, expected.image_features)
+
+
+@pytest.mark.parametrize(
+    ("precision", "asked", "taken"),
+    [
+        ("float32", "auto", "packed"),
+        ("bfloat16", "auto", "plain"),
+        ("float32", "plain", "plain"),
+    ],
+)
+def test_weights_are_packed_in_float32_on_a_cpu(
+    precision: Precision, asked: Execution, taken: str
+) -> None:
+    """Without a choice the blocks are packed where they compute in float32 on a CPU."""
+    assert tiny(precision, asked).execution == taken
+
+
+def test_a_network_that_does_not_compile_runs_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without a compiler the backbone is the plain one, and the log says why."""
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("/nowhere/g++",))
+    monkeypatch.setattr("torch._inductor.config.fx_graph_cache", False)
+
+    backbone = tiny("float32", "compiled")
+
+    assert backbone.execution == "plain"
+    assert "not compiled" in caplog.text
