@@ -25,7 +25,7 @@ from pipeline.cli_batch import rescore_scores, score
 from pipeline.cli_bench import bench_app
 from pipeline.cli_doctor import doctor
 from pipeline.cli_keys import keys
-from pipeline.cli_ledger import alarms, events, review
+from pipeline.cli_ledger import alarms, events, print_rates, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.cli_plc import plc_sim
 from pipeline.cli_stress import stress
@@ -247,11 +247,17 @@ def verdicts(
     audit: Annotated[
         bool, typer.Option("--audit", help="Compare the cameras' counts with the results.")
     ] = False,
+    rates: Annotated[
+        bool, typer.Option("--rates", help="Rates of rejects; of false ones by the reviews.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show results from the ledger, the latest last."""
     from pipeline import queries
 
+    if rates:
+        print_rates(ledger or load_config(config).ledger.path, as_json=as_json)
+        return
     if audit and ledger is not None:
         msg = "--audit needs --config, not --ledger: the counters are the line's"
         raise typer.BadParameter(msg)

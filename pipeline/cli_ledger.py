@@ -93,6 +93,13 @@ def review(
     _print(queries.REVIEWS_SHOWN, queries.reviews(path, limit=1, part=part), as_json=as_json)
 
 
+def print_rates(path: Path, *, as_json: bool) -> None:
+    """Print how many parts a ledger's line rejected, and rightly so as far as reviews tell."""
+    from pipeline.reject_rates import RATES_SHOWN, reject_rates
+
+    _print(RATES_SHOWN, reject_rates(path).rows(), as_json=as_json)
+
+
 def _statement(part: str | None, label: LabelChoice | None, by: str, note: str) -> ReviewCommand:
     """Return the review by the rules of ``cmd/review``.
 

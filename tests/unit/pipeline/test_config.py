@@ -38,6 +38,14 @@ def write(tmp_path: Path, text: str) -> Path:
         ('[judge]\nmethod = "fixed"\n', ["judge", "fixed_threshold is missing"]),
         ("[judge]\nfixed_threshold = 60\n", ["judge.fixed_threshold = 60", "equal to 2"]),
         ("[judge]\nrejects_per_1000 = 1e-14\n", ["judge.rejects_per_1000", "equal to 0.01"]),
+        (
+            "[judge]\nrejects_per_1000 = 0.5\n",
+            ["rejects_per_1000 = 0.5", "history_scores = 10000 can never", "at least 20000"],
+        ),
+        (
+            "columns = 4\nrows = 8\n",
+            ["camera c1: 32 regions share", "20, 0.625 each", "10000 can never", "at least 16000"],
+        ),
         ("[window]\nsize_frames = 8\nmin_peers = 4\n", ["size_frames = 8", "at least 9"]),
         ("[part]\nviews = ['c1', 'c1']\n", ["part.views must differ: c1, c1"]),
         ("[mqtt]\nembedded = true\nprotocol = '5'\n", ["mqtt", "3.1.1"]),

@@ -1,0 +1,170 @@
+"""The stream 'calibration': does a threshold without labels keep what it promises, for long?
+
+Synthetic on-arrival scores go through the line's judge, a thousand after the
+other; beside it the obvious way, a threshold from the scores that were accepted,
+which cuts its own tail off and rejects more each time. Scores only: no frames,
+no backbone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.judge import TailJudge
+from pipeline.proportion import Proportion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.judge import Judge
+
+Scores = npt.NDArray[np.float64]
+Family = Literal["lognormal", "student_t", "gumbel"]
+
+FAMILIES: tuple[Family, ...] = ("lognormal", "student_t", "gumbel")
+"""ln(score) is Gaussian; has heavy tails (Student's t, 5 degrees of freedom); is skewed."""
+SPREAD = 0.12
+"""Deviation of ln(score), near that of solar cells' middle half."""
+MIDDLE = math.exp(-0.95)
+"""The median score: that of 31 peers."""
+DEFECT_TIMES = (1.3, 2.5)
+"""How much higher a defective part scores than a good one, evenly spread."""
+THOUSAND = 1000
+PEERS = 31
+TARGETS = (50.0, 20.0, 10.0, 5.0)
+
+
+def draw_scores(
+    family: Family, count: int, defect_share: float, seed: int
+) -> tuple[Scores, npt.NDArray[np.bool_]]:
+    """Draw the scores of a line's parts.
+
+    Returns:
+        The scores [count] in the order of their arrival, and which are of defective parts [count].
+    """
+    rng = np.random.default_rng(seed)
+    draws = {
+        "lognormal": lambda: rng.standard_normal(count),
+        "student_t": lambda: rng.standard_t(5, count),
+        "gumbel": lambda: rng.gumbel(size=count),
+    }
+    scores = MIDDLE * np.exp(SPREAD * draws[family]())
+    defective = rng.random(count) < defect_share
+    scores[defective] *= rng.uniform(*DEFECT_TIMES, int(defective.sum()))
+    return scores, defective
+
+
+def rejected_by(judge: Judge, scores: Iterable[float]) -> npt.NDArray[np.bool_]:
+    """Let a judge decide about scores that it learns one after the other, [n]."""
+    rejected = []
+    for score in scores:
+        threshold = judge.threshold()
+        rejected.append(threshold is not None and score >= threshold)
+        judge.learn(float(score), PEERS)
+    return np.array(rejected, bool)
+
+
+def rejected_by_accepted(scores: Scores, rejects_per_1000: float) -> npt.NDArray[np.bool_]:
+    """Do the same with the naive threshold: after each thousand, the quantile of its accepted."""
+    rejected = np.zeros(len(scores), bool)
+    threshold = math.inf
+    for first in range(0, len(scores), THOUSAND):
+        part = scores[first : first + THOUSAND]
+        if first == 0:  # without a threshold yet, the first thousand sets its own
+            threshold = float(np.quantile(part, 1 - rejects_per_1000 / 1000))
+        rejected[first : first + THOUSAND] = part >= threshold
+        accepted = part[part < threshold]
+        threshold = float(np.quantile(accepted, 1 - rejects_per_1000 / 1000))
+    return rejected
+
+
+def calibration(
+    *,
+    family: Family = "lognormal",
+    count: int = 6000,
+    rejects_per_1000: float = 20.0,
+    defect_share: float = 0.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Run one stream through the line's judge and through the naive one.
+
+    Args:
+        family: What ln(score) of good parts is like.
+        count: Parts, a multiple of 1000.
+        rejects_per_1000: What the operator tolerates.
+        defect_share: Share of defective parts in [0, 1).
+        seed: Decides about all scores.
+
+    Returns:
+        The arguments; ``rejects``, ``false_rejects`` (per thousand good parts) and ``naive``
+        (rejects of the naive threshold), each a list with one number for each thousand;
+        ``missed``, the share of defective parts that passed, None without any; and ``held``,
+        whether no thousand has fewer than half or more than double the tolerated false rejects.
+
+    Raises:
+        ValueError: ``count`` is not a multiple of 1000.
+    """
+    if count < THOUSAND or count % THOUSAND:
+        msg = f"count = {count}: must be a multiple of {THOUSAND}"
+        raise ValueError(msg)
+    scores, defective = draw_scores(family, count, defect_share, seed)
+    rejected = rejected_by(TailJudge(rejects_per_1000, 16, 10_000), scores)
+    naive = rejected_by_accepted(scores, rejects_per_1000)
+    false = _per_thousand(rejected & ~defective) / (1 - _per_thousand(defective) / THOUSAND)
+    return {
+        "family": family,
+        "count": count,
+        "rejects_per_1000": rejects_per_1000,
+        "defect_share": defect_share,
+        "seed": seed,
+        "rejects": _per_thousand(rejected).tolist(),
+        "false_rejects": [round(one, 1) for one in false.tolist()],
+        "naive": _per_thousand(naive).tolist(),
+        "missed": float((~rejected[defective]).mean()) if defective.any() else None,
+        "held": bool(
+            (false >= rejects_per_1000 / 2).all() and (false <= 2 * rejects_per_1000).all()
+        ),
+    }
+
+
+def realised_rates(
+    good: npt.ArrayLike, targets: Iterable[float] = TARGETS, warm_up: int = 16
+) -> list[dict[str, Any]]:
+    """Return what the judge rejects of good parts that really came, for several tolerated rates.
+
+    Args:
+        good: On-arrival scores of good parts [n], in their order, each with enough peers.
+        targets: Tolerated rejects per 1000.
+        warm_up: First scores that are learnt and do not count, at least the judge's 16.
+
+    Returns:
+        For each target: ``target``, ``rejects``, ``of``, and per 1000 parts ``rate`` (None of
+        no parts) and its 95 % interval, ``low`` and ``high``.
+    """
+    scores = np.asarray(good, np.float64)
+    rows = []
+    for target in targets:
+        rejected = rejected_by(TailJudge(target, 16, 10_000), scores)[warm_up:]
+        found = Proportion(int(rejected.sum()), len(rejected))
+        low, high = found.interval
+        rate = None if found.share is None else 1000 * found.share
+        rows.append(
+            {
+                "target": target,
+                "rejects": found.count,
+                "of": found.of,
+                "rate": rate,
+                "low": 1000 * low,
+                "high": 1000 * high,
+            }
+        )
+    return rows
+
+
+def _per_thousand(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    counts: npt.NDArray[np.int64] = flags.reshape(-1, THOUSAND).sum(axis=1)
+    return counts
