@@ -107,10 +107,16 @@ class PinCommand(_Command):
 
 
 class ReleaseCommand(_Command):
-    """Topic ``cmd/release``: let the pinned frames of one camera, or of all, go."""
+    """Topic ``cmd/release``: the parts that were kept apart are good, and vote from now on.
+
+    After a regime change they become the window. With ``what`` "pins" the pinned
+    frames are let go instead.
+    """
 
     cam: CameraId | None = None
     """Id of the camera; all without it."""
+    what: Literal["apart", "pins"] = "apart"
+    """Whether frames that were kept apart get the vote, or pinned frames are let go."""
 
 
 class ReviewCommand(_Command):
@@ -168,7 +174,7 @@ ResultCode = Literal[
     "done", "too_long", "not_json", "unknown_verb", "bad_field", "retained", "txn_used",
     "unknown_alarm", "not_active", "acknowledged", "shelved", "not_shelved", "out_of_range",
     "unknown_part", "not_expected", "camera_lost", "unknown_camera",
-    "scorer_down", "not_supported",
+    "scorer_down", "unknown_frame", "pins_full",
 ]  # fmt: skip
 CODE_MEANINGS: dict[ResultCode, str] = {
     "done": "It is done, or was so already; the only code with ok true.",
@@ -189,7 +195,8 @@ CODE_MEANINGS: dict[ResultCode, str] = {
     "camera_lost": "part: the camera's ingest is not there.",
     "unknown_camera": "part, reset, pin, release: no camera has this id.",
     "scorer_down": "reset, pin, release: the scorer is not there, or has not answered.",
-    "not_supported": "pin, release: this scorer keeps no pinned frames.",
+    "unknown_frame": "pin: no window holds this frame any more.",
+    "pins_full": "pin: window.pins_frames are pinned already; release them first.",
 }
 """What each code of a result means."""
 

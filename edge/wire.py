@@ -49,7 +49,7 @@ BYTE_BITS = 8
 MAX_BITS = 16
 
 LostWhy = Literal["corrupt", "dropped", "missed_trigger", "stale", "camera_lost"]
-OrderCode = Literal["done", "unknown_camera", "not_supported"]
+OrderCode = Literal["done", "unknown_camera", "unknown_frame", "pins_full"]
 
 
 class WireError(Exception):
@@ -211,7 +211,7 @@ class Order(_Message):
     kind: Literal["order"] = "order"
     order: BootId
     """64 random bits in hex: what makes a repeated order the same order."""
-    verb: Literal["recipe", "reset", "pin", "release"]
+    verb: Literal["recipe", "reset", "pin", "unpin", "release"]
     recipe: RecipeId
     camera: CameraId | None = None
     boot: BootId | None = None

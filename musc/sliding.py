@@ -8,12 +8,9 @@ read off the pairs on demand, and equal batch mutual scoring of the current vote
 Frames are held in slots. A voter scores the others; a slot that does not vote
 (a suspect in quarantine) is scored like any other, and its pairs are kept too,
 so that giving it the vote later is exact and costs nothing. A single pair can be
-left out of a frame's score too (``mask_pairs``). This module knows nothing of time,
-admission or verdicts.
-
-With fewer ``channels`` (``musc.projection``) the first frames are compared in all of
-them, and then, with every later frame, along the axes that keep most of what they
-hold. The axes are the window's until it is empty.
+left out of a frame's score too (``mask_pairs``). With fewer ``channels`` the first
+frames choose which are kept (``musc.projection``), until the window is empty. This
+module knows nothing of time, admission or verdicts.
 
 Main path: ``SlidingMuSc``; its naive twin is ``msm.mutual_scores`` over the
 voters, and tests hold one to the other after every step.
@@ -30,9 +27,8 @@ from musc.box_maxima import compile_now
 from musc.lnamd import DEGREES
 from musc.pair_kernel import PairKernel, centre
 from musc.pair_memory import PairMemory
-from musc.pair_store import PairStore, estimated_bytes
-
-__all__ = ["SlidingMuSc", "SlotError", "estimated_bytes"]
+from musc.pair_store import PairStore
+from musc.projection import check_channels
 
 _Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of tokens and image feature
 
@@ -71,23 +67,19 @@ class SlidingMuSc:
             keep_lowest: As ``msm.mutual_scores``.
             interpolate: As ``msm.mutual_scores``.
             locality: As ``msm.mutual_scores``.
-            channels: How many to keep of the tokens' channels; None, or as many as they
-                have, keeps them as they are.
+            channels: How many of a token's channels are kept; None, or no fewer, keeps all.
             device: Where tokens and pairs live.
             dtype: Type of the stored tokens. The pairs are float32 or wider: a
                 cosine in half precision is off by 0.03 in distance near 0.
             memory: Pairs that other windows compared, or that this one will again.
 
         Raises:
-            ValueError: A capacity below 2, a share outside its limits, a negative
-                locality, or fewer than one channel.
+            ValueError: A capacity below 2, or a share, locality or channels outside their limits.
         """
         if capacity < 2:  # noqa: PLR2004 - a frame and one peer
             msg = f"capacity is {capacity}, wanted at least 2 slots: a frame needs a peer"
             raise ValueError(msg)
-        if channels is not None and channels < 1:
-            msg = f"channels is {channels}, wanted at least 1"
-            raise ValueError(msg)
+        check_channels(channels)
         msm.check_share(keep_lowest)
         self._channels = channels
         self._capacity = capacity
@@ -122,12 +114,12 @@ class SlidingMuSc:
 
     @property
     def held_bytes(self) -> int:
-        """Memory of the tensors held, 0 before the first push; see ``estimated_bytes``."""
+        """Memory of the tensors held, 0 before the first push; see ``pair_store``."""
         return 0 if self._rings is None else self._rings.nbytes
 
     @property
     def axes(self) -> Tensor | None:
-        """[S, C, K], along which tokens are held; None while it is the backbone's channels."""
+        """[S, C, K], along which tokens are held; None while that is the backbone's channels."""
         return None if self._rings is None else self._rings.axes
 
     def __len__(self) -> int:
@@ -271,6 +263,27 @@ class SlidingMuSc:
             msg = f"slot {slot} has no voter to be compared with, {len(self)} slots are occupied"
             raise SlotError(msg)
         return rings.squared_distances(slot, peers)
+
+    def squared_distances_to(self, slot: int, others: Sequence[int]) -> Tensor:
+        """Squared distance of each token to the nearest token of each of these frames.
+
+        Args:
+            slot: The frame.
+            others: Occupied slots but its own, whether they vote or not.
+
+        Returns:
+            [n, G, P] in the given order; [0, G, P] for none.
+
+        Raises:
+            SlotError: A slot is not occupied, or is the frame's own.
+        """
+        rings = self._occupied(slot)
+        for other in others:
+            self._occupied(other)
+        if slot in others:
+            msg = f"slot {slot} has no distance to itself"
+            raise SlotError(msg)
+        return rings.squared_distances(slot, others)
 
     def image_features(self, slots: Iterable[int]) -> Tensor:
         """Copy the image features of occupied slots, [n, D] in the given order.

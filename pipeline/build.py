@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edge.errors import LineError
-from musc.sliding import estimated_bytes
+from musc.pair_store import estimated_bytes
 from pipeline.backbones import BackboneChoice, load_backbone
 from pipeline.inspector import Inspector
 from pipeline.memory import free_bytes
@@ -83,7 +83,7 @@ def check_regions(config: Config, patches_of_a_region: int) -> None:
 def windows_bytes(config: Config, stages: int, patches: int, channels: int) -> int:
     """Return what the windows of all regions take when they are full."""
     one = estimated_bytes(
-        config.window.size_frames,
+        config.window.slots,
         stages,
         patches,
         channels,

@@ -2,7 +2,8 @@
 
 Each ingest process says several times a second how its camera is. One that
 falls silent is LOST; one that said goodbye is LOST too, but no fault. A camera
-that repeats one picture is as good as lost.
+that repeats one picture is as good as lost: ingest sees it where the pictures are
+equal, the scorer where they differ by noise.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ class CameraWatch:
         self._expected_ns = now_ns + grace_ns
         self._cameras = tuple(cameras)
         self._seen: dict[str, _Seen] = {}
+        self._repeating: set[str] = set()
+
+    def inspected(self, camera: str, *, stale: bool) -> None:
+        """Take note of whether the scorer sees the same part in a camera's pictures."""
+        if stale:
+            self._repeating.add(camera)
+        else:
+            self._repeating.discard(camera)
 
     def heard(self, note: CameraHere, now_ns: int) -> None:
         """Take note of a camera of this line that is there."""
@@ -56,6 +65,8 @@ class CameraWatch:
             seen = self._seen.get(camera)
             if seen is not None:
                 known[camera] = "LOST" if now_ns - seen.heard_ns > SILENCE_NS else seen.state
+                if known[camera] == "ONLINE" and camera in self._repeating:
+                    known[camera] = "STALE"
             elif now_ns > self._expected_ns:
                 known[camera] = "LOST"
         return known

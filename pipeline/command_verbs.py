@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edge.commands import (
     DETAIL_LIMIT,
@@ -140,7 +140,7 @@ class LineVerbs:
         frame = (command.boot, command.seq) if isinstance(command, PinCommand) else (None, None)
         order = Order(
             order=secrets.token_hex(8),
-            verb=VERBS[type(command)],
+            verb=_verb(command),
             recipe=self._gate.recipe,
             camera=command.cam,
             boot=frame[0],
@@ -150,4 +150,12 @@ class LineVerbs:
         return None
 
 
-VERBS = {ResetCommand: "reset", PinCommand: "pin", ReleaseCommand: "release"}
+def _verb(
+    command: ResetCommand | PinCommand | ReleaseCommand,
+) -> Literal["reset", "pin", "unpin", "release"]:
+    """Return what the scorer is ordered to do."""
+    if isinstance(command, ResetCommand):
+        return "reset"
+    if isinstance(command, PinCommand):
+        return "pin"
+    return "unpin" if command.what == "pins" else "release"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 CALIBRATION_PEERS = 8
 """Below 8 peers a score depends on how many there are: ln(score) rises by up to 0.3."""
 
+SUPPORTING_REJECTS = 10
+"""Rejects that a history must be expected to hold: chance alone then leaves the count between
+half and double, 95 times in 100 (Poisson: 5 to 17)."""
+
+
+def scores_needed(rejects_per_1000: float) -> int:
+    """Return how many scores support a rate of rejects."""
+    return math.ceil(1000 * SUPPORTING_REJECTS / rejects_per_1000)
+
 
 class WindowSettings(Settings):
     """How many frames are scored together."""
@@ -24,6 +34,26 @@ class WindowSettings(Settings):
     """Frames in a window; each is scored against the others."""
     min_peers: int = Field(default=8, ge=1, le=511)
     """Fewer peers than this give NO_RESULT `warming`."""
+    admission: Literal["guarded", "all"] = "guarded"
+    """Which frames vote on later ones: those judged normal, or all, which hides what repeats."""
+    apart_frames: int | None = Field(default=None, ge=1, le=512)
+    """Frames without a vote that are held, to compare them with each other; else half a window."""
+    stale_frames: int = Field(default=5, ge=0, le=10_000)
+    """So many copies of a picture in a row, sensor noise aside, make a camera STALE; 0 never."""
+    pins_frames: int = Field(default=4, ge=0, le=64)
+    """Room for frames that are pinned as good ones."""
+
+    @property
+    def apart(self) -> int:
+        """Frames without a vote that are held at most."""
+        if self.admission == "all":
+            return 0
+        return self.apart_frames or max(4, self.size_frames // 2)
+
+    @property
+    def slots(self) -> int:
+        """Frames that are held in all."""
+        return self.size_frames + self.apart + self.pins_frames
 
     @model_validator(mode="after")
     def _peers_fit(self) -> Self:
@@ -112,14 +142,14 @@ class JudgeSettings(Settings):
 
     score: Literal["raw", "rescored"] = "raw"
     """Which score decides: mutual scoring as it is, or smoothed by RsCIN."""
-    method: Literal["robust_z", "fixed"] = "robust_z"
-    """A threshold from the line's own scores, or one that is given."""
+    method: Literal["auto", "robust_z", "fixed"] = "auto"
+    """From the line's own scores: auto fits their tail once hundreds are there; or one is given."""
     rejects_per_1000: float = Field(default=20.0, ge=0.01, lt=500)
-    """Parts in a thousand that may be rejected; the robust z follows from it."""
+    """Parts in a thousand that may be rejected; the threshold follows from it."""
     min_scores: int = Field(default=16, ge=8, le=10_000)
-    """Scores that robust_z must have seen before it decides anything."""
-    history_scores: int = Field(default=500, ge=8, le=100_000)
-    """Latest scores that robust_z looks at."""
+    """Scores that must have come before anything is decided by them."""
+    history_scores: int = Field(default=10_000, ge=8, le=100_000)
+    """Latest scores that the threshold follows from."""
     fixed_threshold: float | None = Field(default=None, gt=0, le=2)
     """The threshold of method "fixed"; scores are distances of unit vectors, at most 2."""
 
@@ -130,5 +160,12 @@ class JudgeSettings(Settings):
             raise ValueError(msg)
         if self.min_scores > self.history_scores:
             msg = f"min_scores = {self.min_scores}: at most history_scores = {self.history_scores}"
+            raise ValueError(msg)
+        needed = scores_needed(self.rejects_per_1000)
+        if self.method != "fixed" and needed > self.history_scores:
+            msg = (
+                f"rejects_per_1000 = {self.rejects_per_1000:g}: history_scores = "
+                f"{self.history_scores} can never support it, it needs at least {needed}"
+            )
             raise ValueError(msg)
         return self

@@ -235,6 +235,8 @@ class Intake:
         # The two sockets are independent: the inspection may overtake the notice.
         self._open(work, inspection.announcement)
         now = self.moment()
+        self.cameras.inspected(key.camera, stale=inspection.why == "stale")
+        self.gate.cameras_lost = self.cameras.lost(now.monotonic_ns)
         result = self.gate.inspected(inspection, now)
         self.conclude(work, [result] if result else [], now)
         if result is None or result.why == "late":

@@ -36,11 +36,11 @@ def _shortened(detail: object) -> object:
 Admission = Literal["none", "peer", "doubtful", "quarantine", "duplicate"]
 """In its window a frame votes on later ones (peer) or does not: its score warned (doubtful) or
 failed (quarantine), or it repeats another frame (duplicate). Unscored frames are in none."""
+Pinning = Literal["done", "unknown_frame", "pins_full"]
+"""What became of an order to pin a frame."""
 EventKind = Literal[
     "same_defect",
     "regime_change",
-    "released",
-    "pinned",
     "belt_stopped",
     "belt_moves",
     "second_look",
@@ -49,8 +49,6 @@ EventKind = Literal[
 EVENT_MEANINGS: dict[EventKind, str] = {
     "same_defect": "Several parts show the same defect; `parts` lists them.",
     "regime_change": "The parts on the belt are not those of the window any more.",
-    "released": "Kept frames were given the vote, or pinned ones let go, by command.",
-    "pinned": "Frames were pinned as good ones, by command or by consensus.",
     "belt_stopped": "Pictures repeat the one before: no new parts, or a frozen camera.",
     "belt_moves": "Pictures do not repeat any more.",
     "second_look": "The refined score contradicts the result on arrival.",

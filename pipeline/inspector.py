@@ -15,36 +15,31 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
-from musc.backbone import Features
 from pipeline.camera_intake import CameraIntake, FrameRefusedError
 from pipeline.config_geometry import GeometrySettings
+from pipeline.extraction import Extraction, Looked, attempt
 from pipeline.heatmap import strongest_box
 from pipeline.inspection import Inspection
 from pipeline.region_stream import NotFiniteError, RegionStream
+from pipeline.stream_window import FrameId
 from pipeline.worst_region import decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
-
-    from edge.contract import Why
+    from edge.contract import State, Why
     from edge.frame import Frame
-    from musc.backbone import Backbone
+    from musc.backbone import Backbone, Features
     from musc.pair_memory import PairMemory
     from pipeline.config import Config
-    from pipeline.inspection import Box, PatchScores
+    from pipeline.inspection import Admission, Box, PatchScores, Pinning, RefinedScore
     from pipeline.regions import View
     from pipeline.worst_region import Outcome, RegionScores
 
 BATCH_FRAMES_CUDA = 8
 """Frames in one call where the config says nothing: a GPU is not filled by one small picture."""
-
-_T = TypeVar("_T")
 
 
 class StreamKey(NamedTuple):
@@ -60,8 +55,8 @@ class _Camera:
     intake: CameraIntake
     streams: list[tuple[StreamKey, RegionStream]] = field(default_factory=list)
     """In the order of the view's regions; none before the first usable frame."""
-    ready: bool = False
-    """Whether at the last scored frame every region had enough peers and a threshold."""
+    state: State = "WARMING"
+    """As of the last scored frame."""
 
 
 class Inspector:
@@ -92,6 +87,7 @@ class Inspector:
         self._recipe = config.line.recipe
         self._geometry: dict[str, GeometrySettings] = {one.id: one for one in config.camera}
         self._cameras: dict[str, _Camera] = {}
+        self._extraction = Extraction(backbone, timer)
 
     @property
     def recipe(self) -> str:
@@ -128,6 +124,25 @@ class Inspector:
         kept = {name: one for name, one in self._cameras.items() if camera not in {None, name}}
         self._cameras = kept
 
+    def pin(self, camera: str, boot: str, seq: int) -> Pinning:
+        """Keep a frame as a good one, in each region's window that holds it, until it is let go."""
+        answers = [stream.pin(boot, seq) for stream in self._streams(camera)]
+        told: tuple[Pinning, ...] = ("done", "pins_full")
+        return next((one for one in told if one in answers), "unknown_frame")
+
+    def unpin(self, camera: str | None = None) -> int:
+        """Let the pinned frames of one camera, or of all, go; return how many."""
+        return sum(stream.unpin() for stream in self._streams(camera))
+
+    def release(self, camera: str | None = None) -> list[str]:
+        """Give the vote to what failed and was kept apart, of one camera or of all.
+
+        Returns:
+            The parts, without repetition.
+        """
+        parts = [part for stream in self._streams(camera) for part in stream.guard.release()]
+        return list(dict.fromkeys(parts))
+
     def inspect(self, frame: Frame) -> Inspection:
         """Score ``frame`` against its windows and judge it; it then joins them.
 
@@ -145,44 +160,48 @@ class Inspector:
         """
         if not frames:
             return []
-        begin = self._timer()
-        batches = [self._attempt(self._batch, frame) for frame in frames]
-        features = self._extract(batches)
-        share_s = (self._timer() - begin) / len(frames)
+        features, spent_s = self._extraction.features(self._looked(frames))
+        share_s = spent_s / len(frames)
         return [
             self._inspect(frame, one, share_s) for frame, one in zip(frames, features, strict=True)
         ]
+
+    def prepare(self, frames: Sequence[Frame]) -> None:
+        """Make frames ready that will be inspected next; no result depends on it.
+
+        May be called while another thread inspects; by one thread at a time, and not
+        together with what changes recipe or windows. The first call, best without
+        frames, starts a thread.
+        """
+        known = [frame for frame in frames if frame.key.camera in self._cameras]
+        self._extraction.prepare(self._looked(known) if len(known) == len(frames) else [])
+
+    def _looked(self, frames: Sequence[Frame]) -> list[Looked]:
+        return [Looked(frame, self._camera(frame.key.camera).intake) for frame in frames]
 
     def _inspect(
         self, frame: Frame, features: Features | FrameRefusedError, before_s: float
     ) -> Inspection:
         begin = self._timer()
-        inspection = self._attempt(self._scored, frame, features)
+        inspection = attempt(self._scored, frame, features)
         if isinstance(inspection, FrameRefusedError):
             inspection = self._inspection(frame, inspection.why, str(inspection), {})
         spent_s = before_s + self._timer() - begin
         return inspection.model_copy(update={"compute_ms": 1000 * spent_s})
 
-    def _attempt(self, work: Callable[..., _T], *arguments: object) -> _T | FrameRefusedError:
-        """Return what came of it, or why the frame is refused."""
-        try:
-            return work(*arguments)
-        except FrameRefusedError as refused:
-            return refused
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            return FrameRefusedError(f"out of memory: {error}"[:200], "overload")
+    def _streams(self, camera: str | None) -> list[RegionStream]:
+        return [
+            stream
+            for name, one in self._cameras.items()
+            if camera in {None, name}
+            for _, stream in one.streams
+        ]
 
     def _camera(self, name: str) -> _Camera:
         if name not in self._cameras:
             geometry = self._geometry.get(name, GeometrySettings())
             self._cameras[name] = _Camera(CameraIntake(geometry, self._backbone))
         return self._cameras[name]
-
-    def _batch(self, frame: Frame) -> Tensor:
-        """Return the regions of a frame as the backbone's input [regions, 3, side, side]."""
-        return self._camera(frame.key.camera).intake.batch(frame)
 
     def _streams_of(self, camera: _Camera, frame: Frame, view: View) -> list[RegionStream]:
         if not camera.streams:
@@ -197,29 +216,6 @@ class Inspector:
                 for region in view.regions
             ]
         return [stream for _, stream in camera.streams]
-
-    def _extract(
-        self, batches: Sequence[Tensor | FrameRefusedError]
-    ) -> list[Features | FrameRefusedError]:
-        """Return the features of each frame's regions; refusals are handed through."""
-        usable = [one for one in batches if not isinstance(one, FrameRefusedError)]
-        whole = self._attempt(self._extract_all, usable) if len(usable) > 1 else None
-        if isinstance(whole, list):
-            parts = iter(whole)
-            return [one if isinstance(one, FrameRefusedError) else next(parts) for one in batches]
-        return [
-            one
-            if isinstance(one, FrameRefusedError)
-            else self._attempt(self._backbone.extract, one)
-            for one in batches
-        ]
-
-    def _extract_all(self, batches: Sequence[Tensor]) -> list[Features]:
-        features = self._backbone.extract(torch.cat(list(batches)))
-        counts = [len(one) for one in batches]
-        tokens = torch.split(features.tokens, counts)
-        images = torch.split(features.image_features, counts)
-        return [Features(*parts) for parts in zip(tokens, images, strict=True)]
 
     def _scored(self, frame: Frame, features: Features | FrameRefusedError) -> Inspection:
         """Score and judge one frame.
@@ -236,7 +232,8 @@ class Inspector:
         view = camera.intake.view(frame)
         streams = self._streams_of(camera, frame, view)
         try:
-            inspection = self._judged(frame, view, _score_all(streams, view, features))
+            scores = _score_all(streams, view, features, _name(frame))
+            inspection = self._judged(frame, view, scores)
         except BaseException as error:
             for stream in streams:
                 stream.withdraw()
@@ -245,7 +242,7 @@ class Inspector:
             raise
         for stream in streams:
             stream.keep()
-        camera.ready = inspection.state == "READY"
+        camera.state = inspection.state
         return inspection
 
     def _judged(self, frame: Frame, view: View, scores: Sequence[RegionScores]) -> Inspection:
@@ -258,20 +255,24 @@ class Inspector:
         failed, judged = outcome.verdict == "FAIL", outcome.verdict != "NO_RESULT"
         known: dict[str, Any] = {
             "verdict": outcome.verdict,
-            "state": "READY" if outcome.ready else "WARMING",
+            "state": outcome.state,
             "score": worst.raw,
             "rescored": worst.rescored,
             "threshold": worst.threshold,
             "map_level": outcome.map_level,
             "window_n": worst.peers,
-            "admission": "peer",
+            "p_value": worst.p_value,
+            "warn": outcome.verdict == "PASS" and any(one.stream.warns for one in scores),
+            "admission": _admission(scores),
+            "events": [event for one in scores for event in one.stream.events],
+            "refined": _refined(scores),
             "region": view.regions[outcome.worst].number,
             "box": _box(view, whole, outcome) if failed else None,
             "affine": view.affine,
             "patch_scores": whole,
             "evidence": (keep == "all" and judged) or (keep == "fail" and failed),
         }
-        return self._inspection(frame, "score" if judged else "warming", outcome.detail, known)
+        return self._inspection(frame, outcome.why, outcome.detail, known)
 
     def _inspection(self, frame: Frame, why: Why, detail: str, known: dict[str, Any]) -> Inspection:
         """Return a checked inspection: NO_RESULT unless ``known`` says more."""
@@ -281,7 +282,7 @@ class Inspector:
                 "verdict": "NO_RESULT",
                 "why": why,
                 "detail": detail,
-                "state": "READY" if self._camera(frame.key.camera).ready else "WARMING",
+                "state": self._camera(frame.key.camera).state,
                 "window_size": self._config.window.size_frames,
                 "recipe": self._recipe,
                 "model": self._model,
@@ -293,11 +294,11 @@ class Inspector:
 
 
 def _score_all(
-    streams: Sequence[RegionStream], view: View, features: Features
+    streams: Sequence[RegionStream], view: View, features: Features, frame: FrameId
 ) -> list[RegionScores]:
     """Score each region of a frame; empty where there is nobody to compare it with."""
     scores = [
-        stream.score(tokens, feature, region.ignored)
+        stream.score(tokens, feature, region.ignored, frame)
         for stream, tokens, feature, region in zip(
             streams, features.tokens, features.image_features, view.regions, strict=True
         )
@@ -314,8 +315,29 @@ def _box(view: View, whole: PatchScores, outcome: Outcome) -> Box:
     return strongest_box(whole, level, view.affine, view.frame, peak)
 
 
-def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Tell exhausted memory from other errors; torch on the CPU says it in words only."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "DefaultCPUAllocator" in str(error)
+def _name(frame: Frame) -> FrameId:
+    key = frame.key
+    return FrameId(key.boot, key.seq, frame.announcement.part_id)
+
+
+ADMISSIONS_WORST_FIRST: tuple[Admission, ...] = ("quarantine", "doubtful", "duplicate", "peer")
+
+
+def _admission(scores: Sequence[RegionScores]) -> Admission:
+    """Return the least trusted place that the frame has in its regions' windows.
+
+    A frame is a duplicate where it is one in all of them: a light table never changes.
+    """
+    places = [one.stream.admission for one in scores]
+    told = [one for one in places if one != "duplicate"] or places
+    return next(one for one in ADMISSIONS_WORST_FIRST if one in told)
+
+
+def _refined(scores: Sequence[RegionScores]) -> list[RefinedScore]:
+    """Return second looks of all regions, of each frame the highest score."""
+    best: dict[tuple[str, int], RefinedScore] = {}
+    for one in (refined for region in scores for refined in region.stream.refined):
+        key = (one.boot, one.seq)
+        if key not in best or best[key].score < one.score:
+            best[key] = one
+    return list(best.values())

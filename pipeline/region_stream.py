@@ -1,4 +1,4 @@
-"""One region's memory: its window of recent frames, RsCIN's scores, and its judge.
+"""One region's memory: its window of recent frames, RsCIN's scores, its judge and its guard.
 
 The regions of a frame stand or fall together, so a frame is taken in two steps:
 ``score`` lets it into the window and says what the window thinks of it, and then
@@ -7,7 +7,8 @@ A withdrawn frame leaves no trace: all later scores are as if it had never come.
 
 Mutual scoring compares a frame with the voters of its window (METHOD: Li et
 al., MuSc, ICLR 2024); RsCIN smooths its score over the last scored frames; the
-judge sets the threshold from the scores before this one.
+judge sets the threshold from the scores before this one; the guard decides which
+frames vote on later ones (``admission``).
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from musc.anomaly_map import frame_scores
 from musc.rscin import rescore
 from musc.sliding import SlidingMuSc
+from pipeline.admission import AdmissionGuard, Arrival
 from pipeline.judge import make_judge
+from pipeline.stream_window import StreamWindow
+from pipeline.window_scores import WindowScores
 from pipeline.worst_region import RegionScores
 
 if TYPE_CHECKING:
@@ -29,8 +32,9 @@ if TYPE_CHECKING:
 
     from musc.pair_memory import PairMemory
     from pipeline.config import Config
-    from pipeline.inspection import PatchScores
+    from pipeline.inspection import PatchScores, Pinning
     from pipeline.regions import Mask
+    from pipeline.stream_window import FrameId
 
 
 class NotFiniteError(ValueError):
@@ -58,13 +62,12 @@ class RegionStream:
                 says so, and each may say so equally often: 1/regions of what is tolerated.
             memory: Pairs that were compared before, shared with other lines.
         """
-        musc, judge = config.musc, config.judge
-        self._size = config.window.size_frames
+        musc, judge, window = config.musc, config.judge, config.window
+        self._pins = window.pins_frames
         self._neighbours = tuple(musc.neighbours)
         self._rescores = judge.score == "rescored"
-        self._image_size = image_size
-        self._window = SlidingMuSc(
-            self._size,
+        sliding = SlidingMuSc(
+            window.slots,
             tuple(musc.degrees),
             musc.keep_lowest,
             interpolate=True,
@@ -73,13 +76,19 @@ class RegionStream:
             device=device,
             memory=memory,
         )
+        self.window = StreamWindow(sliding, window.size_frames, window.apart)
         share = judge.rejects_per_1000 / regions
         self._judge = make_judge(judge.model_copy(update={"rejects_per_1000": share}))
-        self._scored: deque[tuple[float, Tensor]] = deque(maxlen=self._size)
-        self._newest: int | None = None
+        self._looks = WindowScores(
+            self.window, musc.keep_lowest, image_size, guarded=window.admission == "guarded"
+        )
+        self.guard = AdmissionGuard(window, self.window, self._looks)
+        self._scored: deque[tuple[float, Tensor]] = deque(maxlen=window.size_frames)
         self._scores: tuple[RegionScores, Tensor] | None = None
 
-    def score(self, tokens: Tensor, image_feature: Tensor, ignored: Mask) -> RegionScores | None:
+    def score(
+        self, tokens: Tensor, image_feature: Tensor, ignored: Mask, frame: FrameId
+    ) -> RegionScores | None:
         """Let a frame in and score it; None where there is nobody to compare it with.
 
         Whatever happens, :meth:`keep` or :meth:`withdraw` comes next.
@@ -88,38 +97,51 @@ class RegionStream:
             tokens: The backbone's patch tokens [S, P, C] of the region.
             image_feature: Its image feature [D].
             ignored: (g, g), patches that score 0 and so cannot decide.
+            frame: What it is called.
 
         Raises:
             NotFiniteError: The averaged tokens or the score are no numbers.
         """
         try:
-            self._newest = self._window.push(tokens, image_feature)
+            slot = self.window.push(tokens, image_feature, frame)
         except ValueError as error:
             # Finite tokens can still be too large to be averaged.
             raise NotFiniteError(str(error)) from error
-        peers = len(self._window.voters) - 1
-        if peers == 0:
+        if not self.window.peers:
             return None
-        patches = self._window.patch_scores(self._newest)
-        patches[torch.from_numpy(ignored).flatten().to(patches.device)] = 0
-        raw = float(frame_scores(patches[None], self._image_size)[0])
+        threshold = self._judge.threshold()
+        look = self._looks.at(slot, ignored.ravel(), threshold)
+        raw = look.score
         if not math.isfinite(raw):
             msg = f"the score is {raw}"
             raise NotFiniteError(msg)
         rescored = self._rescored(raw, image_feature)
         deciding = rescored if self._rescores else raw
-        grid = _grid(patches)
-        scores = RegionScores(raw, rescored, deciding, peers, self._judge.threshold(), grid)
+        arrival = Arrival(look, deciding, threshold, self._judge.warning())
+        scores = RegionScores(
+            raw=raw,
+            rescored=rescored,
+            deciding=deciding,
+            peers=look.voters,
+            threshold=threshold,
+            patches=_grid(look.patches),
+            p_value=self._judge.p_value(deciding),
+            stream=self.guard.consider(slot, arrival, ignored.ravel()),
+        )
         self._scores = (scores, image_feature)
         return scores
 
     def keep(self) -> None:
         """Remember the frame that was scored last."""
-        if self._scores is not None:
-            scores, image_feature = self._scores
-            self._scored.append((scores.raw, image_feature))
+        if self._scores is None:
+            self.window.place("peer")  # the first of its window
+            return
+        scores, image_feature = self._scores
+        self.guard.keep()
+        self._scored.append((scores.raw, image_feature))
+        if scores.stream.counts:
             self._judge.learn(scores.deciding, scores.peers)
-        self._newest = self._scores = None
+        self._scores = None
 
     def withdraw(self) -> None:
         """Forget the frame that was let in last, if any; it votes on none.
@@ -127,13 +149,32 @@ class RegionStream:
         It may have pushed out the window's oldest frame, but that one would have
         had to make room for the next frame in any case, before it could vote.
         """
-        if self._newest is not None:
-            self._window.evict(self._newest)
-        self._newest = self._scores = None
+        self.window.drop()
+        self.guard.withdraw()
+        self._scores = None
+
+    def pin(self, boot: str, seq: int) -> Pinning:
+        """Keep a held frame as a good one until it is let go."""
+        slot = self.window.find(boot, seq)
+        if slot is None:
+            return "unknown_frame"
+        if self.window[slot].place == "pin":
+            return "done"
+        if len(self.window.pins) >= self._pins:
+            return "pins_full"
+        self.window.move(slot, "pin")
+        return "done"
+
+    def unpin(self) -> int:
+        """Let the pinned frames go; return how many."""
+        pins = self.window.pins
+        self.window.evict(pins)
+        return len(pins)
 
     def _rescored(self, raw: float, image_feature: Tensor) -> float:
         """Smooth a score over those before it."""
-        latest = [*self._scored, (raw, image_feature)][-self._size :]
+        size = self._scored.maxlen or 0
+        latest = [*self._scored, (raw, image_feature)][-size:]
         scores = torch.tensor([value for value, _ in latest])
         image_features = torch.stack([feature for _, feature in latest]).to(scores)
         return float(rescore(scores, image_features, self._neighbours)[-1])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from edge.frame import Frame
     from edge.wire import OrderCode
-    from pipeline.inspection import Inspection
+    from pipeline.inspection import Inspection, Pinning
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +47,32 @@ class FrameInspector(Protocol):
         """Score and judge frames as ``inspect`` would one after the other, in their order."""
         ...
 
+    def prepare(self, frames: Sequence[Frame]) -> None:
+        """Make frames ready that will be inspected next; no result depends on it.
+
+        May be called while another thread inspects. The first call, before the first
+        frame and with none, starts what it takes.
+        """
+        ...
+
     def change_recipe(self, recipe: str) -> None:
         """Inspect the frames from now on under ``recipe``, beginning with empty windows."""
         ...
 
     def reset(self, camera: str | None = None) -> None:
         """Empty the windows of one camera, or of all."""
+        ...
+
+    def pin(self, camera: str, boot: str, seq: int) -> Pinning:
+        """Keep a frame as a good one until it is let go."""
+        ...
+
+    def unpin(self, camera: str | None = None) -> int:
+        """Let the pinned frames of one camera, or of all, go; return how many."""
+        ...
+
+    def release(self, camera: str | None = None) -> list[str]:
+        """Give the vote to what was kept apart; return the parts."""
         ...
 
 
@@ -92,4 +112,23 @@ class ScorerOrders:
         if order.verb == "reset":
             self._inspector.reset(order.camera)
             return True, "done", f"windows of {order.camera or 'all cameras'} are empty"
-        return False, "not_supported", f"{order.verb}: this scorer has no pinned frames"
+        if order.verb == "release":
+            parts = self._inspector.release(order.camera)
+            return True, "done", f"{len(parts)} parts have the vote: {' '.join(parts[-8:])}"
+        if order.verb == "unpin":
+            return True, "done", f"{self._inspector.unpin(order.camera)} frames are let go"
+        return self._pin(order)
+
+    def _pin(self, order: Order) -> tuple[bool, OrderCode, str]:
+        camera, boot, seq = order.camera, order.boot, order.seq
+        if camera is None or boot is None or seq is None:
+            return False, "unknown_frame", "a pin names camera, boot and seq"
+        code = self._inspector.pin(camera, boot, seq)
+        return code == "done", code, f"{camera}/{boot}/{seq}: {PINNING[code]}"
+
+
+PINNING: dict[Pinning, str] = {
+    "done": "is pinned",
+    "unknown_frame": "no window holds it any more",
+    "pins_full": "there is no room for another",
+}

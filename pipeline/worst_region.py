@@ -2,7 +2,8 @@
 
 Regions have thresholds of their own, so they are compared by deciding score over
 threshold. The frame fails if any region fails, and passes only if every region
-is ready and passes. For one map of the whole frame each region's patch scores
+is ready and passes. Nothing passes while a region waits for the release of a regime
+change, or a camera that repeats itself. For one map of the whole frame each region's patch scores
 are scaled so that its threshold lies at the worst region's, the map's level.
 """
 
@@ -13,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.admission import NO_NEWS, StreamNews
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from edge.contract import Verdict
+    from edge.contract import State, Verdict, Why
     from pipeline.inspection import PatchScores
 
 
@@ -33,6 +36,10 @@ class RegionScores:
     """What it is compared with; None while its judge has seen too little."""
     patches: PatchScores
     """(g, g), float32."""
+    p_value: float | None = None
+    """Share of the latest deciding scores, this one among them, that are at least as high."""
+    stream: StreamNews = NO_NEWS
+    """What becomes of the frame in the window, and what it has shown of the stream."""
 
     @property
     def excess(self) -> float:
@@ -56,8 +63,9 @@ class Outcome:
     """What is said of the frame."""
 
     verdict: Verdict
-    ready: bool
-    """Whether no region waits for peers or scores any more."""
+    why: Why
+    state: State
+    """WARMING as long as a region waits for peers or scores; DEGRADED for a release."""
     worst: int
     """Index of the region whose scores stand for the frame."""
     detail: str
@@ -81,16 +89,33 @@ def decide(regions: Sequence[RegionScores], min_peers: int) -> Outcome:
     waiting = [i for i in range(len(regions)) if i not in {*judged, *quiet}]
     failed = [i for i in judged if regions[i].excess >= 1]
     worst = max(failed or waiting or judged, key=lambda i: regions[i].excess)
-    verdict: Verdict = "FAIL" if failed else "NO_RESULT" if waiting else "PASS"
+    verdict, why, detail = _said(regions, failed, len(waiting), min_peers)
+    degraded = any(one.stream.degraded for one in regions)
+    state: State = "WARMING" if waiting else "DEGRADED" if degraded else "READY"
     if verdict == "NO_RESULT":
-        detail = _detail(regions, len(waiting), min_peers)
-        return Outcome(verdict, False, worst, detail, None, tuple(one.patches for one in regions))
+        patches = tuple(one.patches for one in regions)
+        return Outcome(verdict, why, state, worst, detail, None, patches)
     level = regions[worst].level
-    patches = [
+    scaled = [
         one.patches * np.float32(level / one.level if i in judged else 0.0)
         for i, one in enumerate(regions)
     ]
-    return Outcome(verdict, not waiting, worst, "", level, tuple(patches))
+    return Outcome(verdict, why, state, worst, detail, level, tuple(scaled))
+
+
+def _said(
+    regions: Sequence[RegionScores], failed: Sequence[int], waiting: int, min_peers: int
+) -> tuple[Verdict, Why, str]:
+    # First: a camera that repeats itself shows no new part, whatever it shows.
+    if all(one.stream.stale for one in regions):
+        return "NO_RESULT", "stale", "the picture repeats an earlier one"
+    if failed:
+        return "FAIL", "score", ""
+    if waiting:
+        return "NO_RESULT", "warming", _detail(regions, waiting, min_peers)
+    if any(one.stream.degraded for one in regions):
+        return "NO_RESULT", "regime_change", "the window waits for a release"
+    return "PASS", "score", ""
 
 
 def _detail(regions: Sequence[RegionScores], waiting: int, min_peers: int) -> str:

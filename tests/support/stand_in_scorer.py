@@ -23,7 +23,7 @@ from edge.clock import SystemClock
 from edge.stopping import announce_ready, stage_stop_flag
 from pipeline.cli_output import log_to_stderr
 from pipeline.config_file import load_config
-from pipeline.inspection import Inspection
+from pipeline.inspection import Inspection, Pinning
 from pipeline.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class StandInInspector:
         """Begin with nothing seen; ``nan_every`` 0 means never."""
         self.batch_frames = batch_frames
         self.batches: list[int] = []
+        self.prepared: list[list[int]] = []
         self._config = config
         self._delay_s = delay_s
         self._nan_every = nan_every
@@ -80,6 +81,18 @@ class StandInInspector:
         for known in [camera] if camera is not None else list(self._seen):
             self._seen[known] = 0
 
+    def pin(self, camera: str, boot: str, seq: int) -> Pinning:
+        """Hold no frames."""
+        return "unknown_frame"
+
+    def unpin(self, camera: str | None = None) -> int:
+        """Hold no frames."""
+        return 0
+
+    def release(self, camera: str | None = None) -> list[str]:
+        """Keep nothing apart."""
+        return []
+
     def inspect(self, frame: Frame) -> Inspection:
         """Take the delay, note the verdict in the log, and only then return it."""
         self._sleep(self._delay_s)
@@ -93,6 +106,10 @@ class StandInInspector:
         """Inspect one after the other, and remember how many they were."""
         self.batches.append(len(frames))
         return [self.inspect(frame) for frame in frames]
+
+    def prepare(self, frames: Sequence[Frame]) -> None:
+        """Remember what would be made ready."""
+        self.prepared.append([frame.key.seq for frame in frames])
 
     def _inspection(self, frame: Frame, peers: int) -> Inspection:
         ready = peers >= self._config.window.min_peers

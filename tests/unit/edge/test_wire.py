@@ -68,7 +68,7 @@ NOTES: list[Note] = [
         event="camera_back",
         detail={"away_s": 1.5, "name": "basler 1", "opening": 2},
     ),
-    Ordered(order=BOOT, ok=False, code="not_supported", detail="there are no pins"),
+    Ordered(order=BOOT, ok=False, code="pins_full", detail="4 frames are pinned"),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from factories import config
 
 import pipeline.build
-from musc.sliding import estimated_bytes
+from musc.pair_store import estimated_bytes
 from pipeline.build import BuildError, check_regions, windows_bytes
 
 
@@ -26,7 +26,7 @@ def test_every_region_has_a_window() -> None:
 
     needed = windows_bytes(several, 4, 256, 384)
 
-    assert needed == 7 * estimated_bytes(32, 4, 256, 384, (1, 3, 5))
+    assert needed == 7 * estimated_bytes(32 + 16 + 4, 4, 256, 384, (1, 3, 5))
 
 
 def test_too_little_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

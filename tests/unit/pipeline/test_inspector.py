@@ -273,7 +273,10 @@ def test_rescored_decides_where_the_config_says_so() -> None:
     """With score = "rescored" threshold and verdict refer to RsCIN's score."""
     judge = {"score": "rescored", "method": "fixed", "fixed_threshold": 1e-9}
     box = Inspector(
-        config(window=WINDOW, judge=judge), FakeBackbone(), "a89d1abb", timer=lambda: 0.0
+        config(window={**WINDOW, "admission": "all"}, judge=judge),
+        FakeBackbone(),
+        "a89d1abb",
+        timer=lambda: 0.0,
     )
 
     seen = [box.inspect(frame(seq, part(seq))) for seq in range(1, 12)][-1]

@@ -19,8 +19,9 @@ from musc.preprocess import to_batch
 from musc.rscin import rescore
 from musc.sliding import SlidingMuSc
 from pipeline.inspector import Inspector
-from pipeline.judge import RobustZ, robust_threshold
+from pipeline.judge import RobustZ
 from pipeline.regions import View, make_view
+from pipeline.robust_z import robust_threshold
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -31,9 +32,10 @@ READY = 18
 """Frames until a window of ten and a judge of eight scores are ready."""
 
 
-def geometry(cameras: int = 1, **camera: Any) -> Config:
+def geometry(cameras: int = 1, admission: str = "all", **camera: Any) -> Config:
     """Return a config of one or more cameras that look in the given way."""
-    window, judge = {"size_frames": 10, "min_peers": 8}, {"min_scores": 8}
+    window = {"size_frames": 10, "min_peers": 8, "admission": admission}
+    judge = {"min_scores": 8}
     ids = [f"c{number + 1}" for number in range(cameras)]
     sections = [{"id": one, "kind": "synthetic", "interval_ms": 1, **camera} for one in ids]
     return config(camera=sections, window=window, judge=judge)
@@ -268,13 +270,13 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, box: Inspector, region: int, fault:
         monkeypatch.setattr(View, "stitch", stitch)
         return
     (_, stream) = box._cameras["c1"].streams[region]
-    window = stream._window
+    window = stream.window.window
     if fault == "score":
         nan = torch.full((16,), math.nan)
         monkeypatch.setattr(window, "patch_scores", lambda _slot: nan)
         return
 
-    def raise_it(*_arguments: object) -> int:
+    def raise_it(*_arguments: object, **_named: object) -> int:
         if fault == "tokens":
             message = "tokens or image_feature hold numbers that are not finite"
             raise ValueError(message)
@@ -295,11 +297,17 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, box: Inspector, region: int, fault:
 )
 @pytest.mark.parametrize("region", [0, 2, 5])
 @pytest.mark.parametrize("before", [1, 5, READY])
+@pytest.mark.parametrize("admission", ["all", "guarded"])
 def test_frame_joins_all_windows_or_none(
-    fault: str, why: str, region: int, before: int, monkeypatch: pytest.MonkeyPatch
+    fault: str,
+    why: str,
+    region: int,
+    before: int,
+    admission: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A fault in one region leaves no trace in any: all goes on as if the frame had not come."""
-    look = geometry(columns=3, rows=2, overlap_patches=1)
+    look = geometry(columns=3, rows=2, overlap_patches=1, admission=admission)
     spared, hit = inspector(look), inspector(look)
     for box in (spared, hit):
         run(box, *(frame(seq) for seq in range(1, before + 1)))
@@ -309,7 +317,7 @@ def test_frame_joins_all_windows_or_none(
         (lost,) = run(hit, frame(100))
 
     later = [frame(seq) for seq in range(101, 115)]
-    assert (lost["verdict"], lost["why"], lost["admitted"]) == ("NO_RESULT", why, False)
+    assert (lost["verdict"], lost["why"], lost["admission"]) == ("NO_RESULT", why, "none")
     assert run(hit, *later) == run(spared, *later)
 
 
@@ -330,7 +338,7 @@ def test_one_region_that_is_not_finite_spoils_the_frame() -> None:
     lost = run(hit, frame(1), frame(2), frame(3, spoilt))[-1]
     run(spared, frame(1), frame(2))
 
-    assert (lost["why"], lost["admitted"]) == ("not_finite", False)
+    assert (lost["why"], lost["admission"]) == ("not_finite", "none")
     assert run(hit, frame(4)) == run(spared, frame(4))
 
 

@@ -11,6 +11,7 @@ from musc.lnamd import aggregate
 from musc.msm import mutual_scores
 from pipeline.config_method import MuscSettings
 from pipeline.region_stream import RegionStream
+from pipeline.stream_window import FrameId
 
 
 @pytest.mark.parametrize("locality", [None, 0, 1])
@@ -18,14 +19,17 @@ def test_locality_of_the_config_is_that_of_the_window(locality: int | None) -> N
     """A frame scores as in a batch of its window with the config's locality."""
     tokens = torch.randn(6, 2, 25, 8, generator=torch.Generator().manual_seed(0))
     stream = RegionStream(
-        config(musc={"locality_patches": locality} if locality is not None else {}),
+        config(
+            musc={"locality_patches": locality} if locality is not None else {},
+            window={"admission": "all"},
+        ),
         torch.device("cpu"),
         image_size=5,
         regions=1,
     )
 
     for frame in tokens:
-        scores = stream.score(frame, frame[0, 0], np.zeros((5, 5), bool))
+        scores = stream.score(frame, frame[0, 0], np.zeros((5, 5), bool), FrameId("b", 1, "p"))
         stream.keep()
 
     batch = mutual_scores(aggregate(tokens), interpolate=True, locality=locality)[-1]

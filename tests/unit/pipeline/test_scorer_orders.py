@@ -9,6 +9,7 @@ from factories import config, frame
 from stand_in_scorer import StandInInspector
 
 from edge.wire import Order, decode_note, encode_note
+from pipeline.inspection import Pinning
 from pipeline.scorer_orders import REMEMBERED_ANSWERS, ScorerOrders
 
 CAMERAS = ("c1", "c2")
@@ -26,6 +27,23 @@ class Watched(StandInInspector):
         """Note the change."""
         self.done.append(("recipe", recipe))
         super().change_recipe(recipe)
+
+    def pin(self, camera: str, boot: str, seq: int) -> Pinning:
+        """Hold the second frame, and have no room for the third."""
+        if seq == 2:
+            self.done.append(("pin", camera))
+            return "done"
+        return "pins_full" if seq == 3 else "unknown_frame"
+
+    def unpin(self, camera: str | None = None) -> int:
+        """Note what is let go."""
+        self.done.append(("unpin", camera))
+        return 1
+
+    def release(self, camera: str | None = None) -> list[str]:
+        """Note the release."""
+        self.done.append(("release", camera))
+        return ["p1"]
 
     def reset(self, camera: str | None = None) -> None:
         """Note the reset."""
@@ -46,8 +64,12 @@ def order(number: int = 1, verb: Any = "recipe", **fields: Any) -> Order:
         (order(verb="reset"), [("reset", None)], True, "done"),
         (order(verb="reset", camera="c2"), [("reset", "c2")], True, "done"),
         (order(verb="reset", camera="c3"), [], False, "unknown_camera"),
-        (order(verb="pin", camera="c1", boot="a" * 16, seq=1), [], False, "not_supported"),
-        (order(verb="release", camera="c1", boot="a" * 16, seq=1), [], False, "not_supported"),
+        (order(verb="pin", camera="c1", boot="a" * 16, seq=1), [], False, "unknown_frame"),
+        (order(verb="pin", camera="c1", boot="a" * 16, seq=2), [("pin", "c1")], True, "done"),
+        (order(verb="pin", camera="c1", boot="a" * 16, seq=3), [], False, "pins_full"),
+        (order(verb="pin", camera="c1"), [], False, "unknown_frame"),
+        (order(verb="unpin", camera="c1"), [("unpin", "c1")], True, "done"),
+        (order(verb="release"), [("release", None)], True, "done"),
     ],
 )
 def test_each_order_has_its_answer(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pipeline.admission import StreamNews
 from pipeline.worst_region import RegionScores, decide
 
 MIN_PEERS = 8
@@ -20,30 +23,30 @@ def region(
 
 
 @pytest.mark.parametrize(
-    ("regions", "verdict", "ready", "worst"),
+    ("regions", "verdict", "state", "worst"),
     [
-        ([region(0.5)], "PASS", True, 0),
-        ([region(1.0)], "FAIL", True, 0),
-        ([region(0.5, None)], "NO_RESULT", False, 0),
-        ([region(0.5, peers=7)], "NO_RESULT", False, 0),
-        ([region(0.0, None)], "NO_RESULT", False, 0),
-        ([region(0.5), region(0.6)], "PASS", True, 1),
-        ([region(0.9, 1.0), region(0.6, 0.5)], "FAIL", True, 1),
-        ([region(1.5), region(3.0, 2.5)], "FAIL", True, 0),
-        ([region(0.5), region(0.4, None)], "NO_RESULT", False, 1),
-        ([region(1.5), region(0.4, None)], "FAIL", False, 0),
-        ([region(1.5, peers=7), region(0.4, peers=7)], "NO_RESULT", False, 0),
-        ([region(0.5), region(0.0, None)], "PASS", True, 0),
-        ([region(0.0, None), region(0.0, None)], "NO_RESULT", False, 0),
+        ([region(0.5)], "PASS", "READY", 0),
+        ([region(1.0)], "FAIL", "READY", 0),
+        ([region(0.5, None)], "NO_RESULT", "WARMING", 0),
+        ([region(0.5, peers=7)], "NO_RESULT", "WARMING", 0),
+        ([region(0.0, None)], "NO_RESULT", "WARMING", 0),
+        ([region(0.5), region(0.6)], "PASS", "READY", 1),
+        ([region(0.9, 1.0), region(0.6, 0.5)], "FAIL", "READY", 1),
+        ([region(1.5), region(3.0, 2.5)], "FAIL", "READY", 0),
+        ([region(0.5), region(0.4, None)], "NO_RESULT", "WARMING", 1),
+        ([region(1.5), region(0.4, None)], "FAIL", "WARMING", 0),
+        ([region(1.5, peers=7), region(0.4, peers=7)], "NO_RESULT", "WARMING", 0),
+        ([region(0.5), region(0.0, None)], "PASS", "READY", 0),
+        ([region(0.0, None), region(0.0, None)], "NO_RESULT", "WARMING", 0),
     ],
 )
 def test_worst_region_decides(
-    regions: list[RegionScores], verdict: str, *, ready: bool, worst: int
+    regions: list[RegionScores], verdict: str, state: str, worst: int
 ) -> None:
     """One that fails is enough, one that waits forbids a PASS, one without content does neither."""
     outcome = decide(regions, MIN_PEERS)
 
-    assert (outcome.verdict, outcome.ready, outcome.worst) == (verdict, ready, worst)
+    assert (outcome.verdict, outcome.state, outcome.worst) == (verdict, state, worst)
 
 
 def test_one_level_holds_for_all_regions() -> None:
@@ -100,3 +103,29 @@ def test_region_that_waits_paints_nothing() -> None:
 def test_what_a_frame_waits_for_is_named(regions: list[RegionScores], detail: str) -> None:
     """NO_RESULT says how much is missing."""
     assert decide(regions, MIN_PEERS).detail == detail
+
+
+@pytest.mark.parametrize(
+    ("deciding", "news", "verdict", "why", "state"),
+    [
+        (0.5, StreamNews(degraded=True), "NO_RESULT", "regime_change", "DEGRADED"),
+        (1.5, StreamNews(degraded=True), "FAIL", "score", "DEGRADED"),
+        (0.5, StreamNews(stale=True), "NO_RESULT", "stale", "READY"),
+        (1.5, StreamNews(stale=True), "NO_RESULT", "stale", "READY"),
+        (0.5, StreamNews(admission="doubtful", warns=True), "PASS", "score", "READY"),
+    ],
+)
+def test_stream_can_forbid_a_pass(
+    deciding: float, news: StreamNews, verdict: str, why: str, state: str
+) -> None:
+    """Nothing passes while a regime change waits for its release or a camera repeats itself."""
+    outcome = decide([replace(region(deciding), stream=news)], MIN_PEERS)
+
+    assert (outcome.verdict, outcome.why, outcome.state) == (verdict, why, state)
+
+
+def test_one_region_that_changes_is_a_camera_that_does_not_repeat() -> None:
+    """The white of a light table is always a copy: only all regions together are stale."""
+    still = replace(region(0.5), stream=StreamNews(stale=True))
+
+    assert decide([still, region(0.5)], MIN_PEERS).verdict == "PASS"

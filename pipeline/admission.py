@@ -1,0 +1,294 @@
+"""Who may vote: the guard of one window against what mutual scoring is blind to.
+
+Mutual scoring was made for shuffled sets. On a belt a worn tool puts one defect on every
+part: once its copies are the nearest peers of each other they score like good parts. So
+
+* only frames judged normal vote. One that fails is kept apart (*quarantine*), and so is
+  one that warns (*doubtful*), unless too many did of late: normal parts must not be able
+  to starve the window;
+* a *duplicate* of a held frame does not vote: a belt that stands would fill the window
+  with one part, and every other part would look wrong afterwards;
+* frames apart that share what made them fail are one event: ``same_defect`` where it is
+  a small part of the frame, ``regime_change`` where it is most of it. From a regime
+  change on nothing passes until somebody releases;
+* each frame is looked at once more when half a window has voted after it. One that voted
+  and fails then loses its vote; a look that contradicts the result is an event.
+
+``consider`` says what will become of the newest frame and changes nothing, ``keep`` does
+it, ``withdraw`` forgets it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.inspection import RefinedScore, StreamEvent
+from pipeline.lookalikes import explains
+from pipeline.repeated_defects import (
+    NO_EPISODE,
+    REGIME_SHARE,
+    SAME_DEFECT_PARTS,
+    Episode,
+    Spot,
+    is_regime,
+)
+
+if TYPE_CHECKING:
+    from pipeline.config_method import WindowSettings
+    from pipeline.inspection import Admission
+    from pipeline.lookalikes import Flags
+    from pipeline.stream_window import Held, StreamWindow
+    from pipeline.window_scores import Look, WindowScores
+
+DOUBTFUL_SHARE = 0.25
+"""Of the latest frames, as many as a window holds, that may lose their vote for a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """The newest frame, as it was scored."""
+
+    look: Look
+    deciding: float
+    threshold: float | None
+    warning: float | None
+
+    @property
+    def fails(self) -> bool:
+        """Whether the region fails."""
+        return self.threshold is not None and self.deciding >= self.threshold
+
+    @property
+    def warns(self) -> bool:
+        """Whether the score is unusual, yet below the threshold."""
+        return not self.fails and self.warning is not None and self.deciding >= self.warning
+
+
+@dataclass(frozen=True, slots=True)
+class StreamNews:
+    """What the newest frame means to the stream, and the stream to it."""
+
+    admission: Admission = "peer"
+    warns: bool = False
+    stale: bool = False
+    """Whether so many frames in a row were copies that the camera tells nothing any more."""
+    degraded: bool = False
+    """Whether a regime change waits for its release."""
+    counts: bool = True
+    """Whether its score tells the judge something new: copies of one thing are one thing."""
+    events: tuple[StreamEvent, ...] = ()
+    refined: tuple[RefinedScore, ...] = ()
+
+
+NO_NEWS = StreamNews()
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """What the guard remembers beside the window."""
+
+    latest: tuple[Admission, ...] = ()
+    copies: int = 0
+    """Copies in a row, up to the newest frame."""
+    episode: Episode = NO_EPISODE
+    degraded: bool = False
+
+
+class _SecondLook(NamedTuple):
+    slot: int
+    score: float
+    share: float
+    fails: bool
+
+
+class _Plan(NamedTuple):
+    news: StreamNews
+    state: GuardState
+    arrival: Arrival
+    seconds: list[_SecondLook]
+
+
+class AdmissionGuard:
+    """The guard of one window."""
+
+    def __init__(self, settings: WindowSettings, window: StreamWindow, looks: WindowScores) -> None:
+        """Guard ``window``, whose frames ``looks`` looks at."""
+        self._settings = settings
+        self._guarded = settings.admission == "guarded"
+        self._window = window
+        self._looks = looks
+        self._state = GuardState()
+        self._plan: _Plan | None = None
+
+    @property
+    def state(self) -> GuardState:
+        """What is remembered beside the window."""
+        return self._state
+
+    def consider(self, slot: int, arrival: Arrival, ignored: Flags) -> StreamNews:
+        """Say what will become of the newest frame.
+
+        Args:
+            slot: Where it is.
+            arrival: How it was scored.
+            ignored: [P], patches that have no say.
+        """
+        if not self._guarded:
+            return StreamNews(warns=arrival.warns)
+        before = self._state
+        admission = self._admission(arrival)
+        copies = before.copies + 1 if arrival.look.copied else 0
+        events = self._belt(before.copies, copies)
+        tied, regime = 0, False
+        episode = before.episode.passed(self._settings.size_frames)
+        if admission == "quarantine":
+            episode, regime, tied = self._repeated(slot, arrival, events)
+        if regime and not before.degraded:
+            events.append(StreamEvent(kind="regime_change", detail={"frames": tied + 1}))
+        seconds = self._second_looks(arrival, ignored, events)
+        latest = (*before.latest, admission)[-self._settings.size_frames :]
+        state = GuardState(latest, copies, episode, before.degraded or regime)
+        once = admission != "duplicate" and tied + 1 < SAME_DEFECT_PARTS
+        news = StreamNews(
+            admission=admission,
+            warns=arrival.warns,
+            stale=0 < self._settings.stale_frames <= copies,
+            degraded=state.degraded,
+            counts=once and not state.degraded,
+            events=tuple(events),
+            refined=tuple(self._refined(one) for one in seconds),
+        )
+        self._plan = _Plan(news, state, arrival, seconds)
+        return news
+
+    def keep(self) -> None:
+        """Do what was considered last."""
+        plan, self._plan = self._plan, None
+        if plan is None:
+            self._window.place("peer")
+            return
+        self._state = plan.state
+        if plan.news.admission == "duplicate":
+            self._window.drop()
+        elif self._window.newest is not None:
+            held = self._window[self._window.newest]
+            if plan.arrival.threshold is not None:
+                held.failed = plan.arrival.fails
+                held.share = plan.arrival.look.share(plan.arrival.threshold)
+            if plan.arrival.deciding > 0:
+                held.scale = plan.arrival.look.score / plan.arrival.deciding
+            self._window.place("peer" if plan.news.admission == "peer" else "apart")
+        if plan.news.admission == "peer":
+            self._looks.learn(plan.arrival.look)
+        for one in plan.seconds:
+            self._looked(one)
+
+    def withdraw(self) -> None:
+        """Forget what was considered last."""
+        self._plan = None
+
+    def release(self) -> list[str]:
+        """Give the vote to what failed and was kept apart; return the parts, oldest first.
+
+        After a regime change they alone vote, as long as a score needs no more peers.
+        """
+        released = [slot for slot in self._window.apart if self._window[slot].failed]
+        old = self._window.peers
+        parts = [self._window[slot].frame.part for slot in released]
+        for slot in released:
+            self._window.move(slot, "peer")
+        if self._state.degraded and len(released) >= self._settings.min_peers:
+            self._window.evict(old)
+        self._state = replace(self._state, degraded=False, episode=NO_EPISODE)
+        return parts
+
+    def _belt(self, before: int, now: int) -> list[StreamEvent]:
+        """Tell that a belt stands, once, and that it moves again."""
+        limit = self._settings.stale_frames
+        if not limit:
+            return []
+        if now == limit:
+            return [StreamEvent(kind="belt_stopped", detail={"frames": now})]
+        if before >= limit and not now:
+            return [StreamEvent(kind="belt_moves", detail={"frames": before})]
+        return []
+
+    def _admission(self, arrival: Arrival) -> Admission:
+        if arrival.look.copied:
+            return "duplicate"
+        if arrival.look.voters < self._settings.min_peers:
+            return "peer"
+        if arrival.fails:
+            return "quarantine"
+        refused = self._state.latest.count("doubtful")
+        if arrival.warns and refused < DOUBTFUL_SHARE * self._settings.size_frames:
+            return "doubtful"
+        return "peer"
+
+    def _repeated(
+        self, slot: int, arrival: Arrival, events: list[StreamEvent]
+    ) -> tuple[Episode, bool, int]:
+        """Find those that failed alike: the episode, whether it is a regime, and how many."""
+        look, limit = arrival.look, arrival.threshold or 0.0
+        spot = look.spot(limit)
+        failed = [other for other in self._window.apart if self._window[other].failed]
+        distances = self._looks.distances(slot, failed)
+        alike = explains(distances, spot, limit)
+        tied = [*look.alike, *(o for o, one in zip(failed, alike, strict=True) if one)]
+        if not tied:
+            return self._state.episode.passed(self._settings.size_frames), False, 0
+        part = self._window[slot].frame.part
+        own = Spot(part, look.share(limit))
+        others = [Spot(self._window[o].frame.part, self._window[o].share) for o in tied]
+        regime = is_regime(own, others)
+        episode, event = self._state.episode.seen(part, [one.part for one in others])
+        if event is not None and own.share < REGIME_SHARE:
+            events.append(event)
+        return episode, regime, len(tied)
+
+    def _second_looks(
+        self, arrival: Arrival, ignored: Flags, events: list[StreamEvent]
+    ) -> list[_SecondLook]:
+        """Look once more at frames that half a window has voted after."""
+        threshold = arrival.threshold
+        if threshold is None:
+            return []
+        seconds = []
+        for slot in self._window.due(self._settings.size_frames // 2):
+            held = self._window[slot]
+            look = self._looks.at(slot, ignored, threshold)
+            fails = look.score / held.scale >= threshold
+            one = _SecondLook(slot, look.score, look.share(threshold), fails)
+            seconds.append(one)
+            if held.failed is not None and held.failed != one.fails:
+                events.append(_contradiction(held, look.score, threshold))
+        return seconds
+
+    def _looked(self, second: _SecondLook) -> None:
+        """Note a second look; what voted and fails loses its vote."""
+        held = self._window[second.slot]
+        held.refined = True
+        if second.fails and held.place == "peer":
+            held.failed = True
+            held.share = second.share
+            self._window.move(second.slot, "apart")
+
+    def _refined(self, second: _SecondLook) -> RefinedScore:
+        boot, seq, _ = self._window[second.slot].frame
+        return RefinedScore(boot=boot, seq=seq, score=second.score)
+
+
+def _contradiction(held: Held, score: float, threshold: float) -> StreamEvent:
+    """Tell that a frame would be judged otherwise now."""
+    boot, seq, part = held.frame
+    said = "FAIL" if held.failed else "PASS"
+    detail = {
+        "boot": boot,
+        "seq": seq,
+        "part": part,
+        "said": said,
+        "refined": score,
+        "threshold": threshold,
+    }
+    return StreamEvent(kind="second_look", detail=detail)

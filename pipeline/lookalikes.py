@@ -1,0 +1,135 @@
+"""Which frames look alike: copies of a frame, and frames with the same unusual spot.
+
+Mutual scoring asks how near a patch's nearest peers are. Two things make them nearer
+than they should be, and neither says that the part is good:
+
+* **Copies.** A belt that stands shows the same part again. Every patch of such a frame
+  is as near to one peer as sensor noise allows (``copies``).
+* **Look-alikes.** A worn tool leaves the same scratch on several parts. At the scratch
+  the few that bear it are near each other and far from all others: of the sorted
+  distances d(1) <= d(2) <= ... of a patch, the step from d(i) to d(i + 1) is large where
+  i look-alikes end. For patches without any, i * ln(d(i + 1) / d(i)) is about
+  exponentially distributed with mean 1 / (intrinsic dimension), so that one step can be
+  compared with another. A single large step is an accident; ``look_alikes`` wants
+  neighbouring patches that name the same peers, and whose distance to the rest would
+  have failed the part.
+
+Distances are [n, P]: of each patch to the nearest token of each of n peers, mean over the
+groups. Nothing here knows windows or votes.
+
+Source: the spacings of order statistics, A. Rényi, "On the theory of order statistics",
+1953; the same log ratios estimate local intrinsic dimension (Levina and Bickel, 2004).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pipeline.inspection import PatchScores
+
+Distances = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+COPY_SHARE = 0.5
+"""A copy's patches are nearer than this share of what the window's nearest are. On solar
+cells sensor noise of 6/255 or a shift of 1 px stays below, another cell is above."""
+COPY_DISTANCE = 0.08
+"""Nearer than this is a copy, whatever the window holds: it may hold copies only."""
+COPY_QUANTILE = 0.95
+"""Of the patches, how many must be: a part that moved differs somewhere at its edge only."""
+LEAST_SPACING = 3.5
+"""i * ln(d(i + 1) / d(i)) from which a step counts. In windows of 32 solar cells 2 of 250
+good cells have a spot with such a step, and all groups of 4 to 12 with the same defect."""
+MOST_ALIKE = 0.4
+"""Share of the peers that can look alike and still be told from the rest."""
+LEAST_PATCHES = 2
+"""Patches side by side that must name the same peers."""
+AGREEMENT = 0.5
+"""Share of these patches by which a peer must be named."""
+EXPLAINED = 0.8
+"""One frame explains another's spot if there it is nearer than this share of the limit."""
+
+
+def copies(distances: Distances, patches: PatchScores) -> Flags:
+    """Tell of which peers the frame is a copy, [n].
+
+    Args:
+        distances: [n, P].
+        patches: The frame's patch scores with all peers counted, [P].
+    """
+    near = distances < max(COPY_SHARE * float(np.median(patches)), COPY_DISTANCE)
+    return np.asarray(near.mean(axis=1) >= COPY_QUANTILE)
+
+
+def look_alikes(distances: Distances, limit: float, keep_lowest: float) -> Flags:
+    """Tell which peers hide a spot of the frame by having it themselves, [n].
+
+    Args:
+        distances: [n, P], P patches of a square grid, row-major.
+        limit: Patch score from which a frame fails.
+        keep_lowest: As ``musc.msm.mutual_scores``.
+    """
+    peers, patches = distances.shape
+    most = int(MOST_ALIKE * peers)
+    found = np.zeros(peers, bool)
+    if most < 1:
+        return found
+    order = np.argsort(distances, axis=0)
+    nearest = np.take_along_axis(distances, order, axis=0)
+    alike, hidden = _hidden(nearest, most, limit, keep_lowest)
+    if not hidden.any():
+        return found
+    named = np.zeros((peers, patches), bool)
+    np.put_along_axis(named, order, np.arange(peers)[:, None] < alike, axis=0)
+    side = math.isqrt(patches)
+    count, labels = cv2.connectedComponents(hidden.reshape(side, side).astype(np.uint8))
+    for label in range(1, count):
+        spot = labels.ravel() == label
+        agreed = named[:, spot].mean(axis=1) >= AGREEMENT
+        if spot.sum() >= LEAST_PATCHES and agreed.sum() <= most:
+            found |= agreed
+    return found
+
+
+def _hidden(
+    nearest: Distances, most: int, limit: float, keep_lowest: float
+) -> tuple[npt.NDArray[np.intp], Flags]:
+    """How many look-alikes each patch has, and which patches only they bring below the limit.
+
+    Args:
+        nearest: [n, P], ascending along n.
+        most: Look-alikes that may be found.
+        limit: Patch score from which a frame fails.
+        keep_lowest: As ``musc.msm.mutual_scores``.
+
+    Returns:
+        Twice [P].
+    """
+    peers = len(nearest)
+    ranks = np.arange(1, most + 1)
+    near = np.maximum(nearest[:most], np.finfo(np.float32).tiny)
+    spacings = ranks[:, None] * np.log(np.maximum(nearest[1 : most + 1], near) / near)
+    alike = 1 + spacings.argmax(axis=0)
+    rest = np.empty(nearest.shape[1], np.float32)
+    for i in np.unique(alike):
+        kept = max(1, round(keep_lowest * (peers - i)))
+        columns = alike == i
+        rest[columns] = nearest[i : i + kept, columns].mean(axis=0)
+    return alike, (spacings.max(axis=0) >= LEAST_SPACING) & (rest >= limit)
+
+
+def explains(distances: Distances, spot: Flags, limit: float) -> Flags:
+    """Tell which frames have what makes this one unusual, [n].
+
+    Args:
+        distances: [n, P] to frames that were judged unusual too.
+        spot: [P], the patches of this frame that are unusual; at least one.
+        limit: Patch score from which a frame fails.
+    """
+    return np.asarray(distances[:, spot].mean(axis=1) < EXPLAINED * limit)

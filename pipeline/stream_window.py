@@ -1,0 +1,157 @@
+"""Who votes in a window, who is kept apart, who is pinned, and whose turn it is to go.
+
+``musc.sliding`` holds frames and their pairs; here each frame has a part in the window:
+
+* **peers** vote on every frame that comes. There are as many as the window's size; the
+  oldest goes when another comes.
+* frames **apart** are scored like any other but do not vote. They are held so that they
+  can be compared with each other, looked at once more, and given the vote later without
+  a product. Their number is bounded, the oldest goes.
+* **pins** are good frames that stay until they are let go.
+
+A frame is pushed without a vote and then finds its place. Before that the oldest peer of
+a full window makes room, as it would for any frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from musc.sliding import SlidingMuSc
+
+Place = Literal["peer", "apart", "pin"]
+
+
+class FrameId(NamedTuple):
+    """What a held frame is called outside."""
+
+    boot: str
+    seq: int
+    part: str
+
+
+@dataclass(slots=True)
+class Held:
+    """What is known of a frame in the window."""
+
+    frame: FrameId
+    votes_before: int
+    """Frames that had been given the vote when it came."""
+    place: Place = "apart"
+    failed: bool | None = None
+    """Whether it failed on arrival; None without a result."""
+    share: float = 0.0
+    """Share of its patches that were unusual."""
+    scale: float = 1.0
+    """Raw score over the deciding one."""
+    refined: bool = False
+    """Whether it was looked at once more."""
+
+
+class StreamWindow:
+    """The frames of one window and their places; the newest has none until it is placed."""
+
+    def __init__(self, window: SlidingMuSc, size: int, most_apart: int) -> None:
+        """Start empty.
+
+        Args:
+            window: Room for size, most_apart, and pins.
+            size: Peers at most.
+            most_apart: Frames apart at most.
+        """
+        self.window = window
+        self._size = size
+        self._most_apart = most_apart
+        self._held: dict[int, Held] = {}
+        self._votes = 0
+        self.newest: int | None = None
+        """Slot of the frame that has no place yet."""
+
+    @property
+    def peers(self) -> list[int]:
+        """Slots of the peers, oldest first."""
+        return self._in("peer")
+
+    @property
+    def apart(self) -> list[int]:
+        """Slots of the frames apart, oldest first; without the newest."""
+        return self._in("apart")
+
+    @property
+    def pins(self) -> list[int]:
+        """Slots of the pinned frames, oldest first."""
+        return self._in("pin")
+
+    def __getitem__(self, slot: int) -> Held:
+        """What is known of a frame."""
+        return self._held[slot]
+
+    def find(self, boot: str, seq: int) -> int | None:
+        """Return the slot of a frame, None where it is not held any more."""
+        return next(
+            (slot for slot, one in self._held.items() if one.frame[:2] == (boot, seq)), None
+        )
+
+    def push(self, tokens: Tensor, image_feature: Tensor, frame: FrameId) -> int:
+        """Take in a frame without a place and compare it with every frame held.
+
+        Raises:
+            ValueError: As ``SlidingMuSc.push``; nothing has changed but that a full window
+                has lost its oldest peer.
+        """
+        if len(self.peers) >= self._size:
+            self._evict(self.peers[0])
+        self.newest = self.window.push(tokens, image_feature, votes=False)
+        self._held[self.newest] = Held(frame, self._votes)
+        return self.newest
+
+    def place(self, place: Place) -> None:
+        """Give the newest frame its place; where that is full, the oldest makes room."""
+        if self.newest is None:
+            return
+        slot, self.newest = self.newest, None
+        self._held[slot].place = "apart"
+        self.move(slot, place)
+
+    def drop(self) -> None:
+        """Forget the newest frame."""
+        if self.newest is not None:
+            slot, self.newest = self.newest, None
+            self._evict(slot)
+
+    def move(self, slot: int, place: Place) -> None:
+        """Give a frame another place; where that is full, the oldest makes room."""
+        self._held[slot].place = place
+        self.window.set_votes(slot, place == "peer")
+        self._votes += place == "peer"
+        for name, most in (("peer", self._size), ("apart", self._most_apart)):
+            while len(self._in(name)) > most:
+                self._evict(self._in(name)[0])
+
+    def evict(self, slots: Sequence[int]) -> None:
+        """Forget frames."""
+        for slot in slots:
+            self._evict(slot)
+
+    def due(self, votes: int) -> list[int]:
+        """Return the frames that so many votes were given after, and no second look at."""
+        return [
+            slot
+            for slot, one in self._held.items()
+            if slot != self.newest and not one.refined and self._votes - one.votes_before > votes
+        ]
+
+    def _in(self, place: str) -> list[int]:
+        return [
+            slot for slot, one in self._held.items() if one.place == place and slot != self.newest
+        ]
+
+    def _evict(self, slot: int) -> None:
+        self.window.evict(slot)
+        del self._held[slot]

@@ -1,0 +1,147 @@
+"""A look at a frame of a window: its patch scores, and who must not count for them.
+
+Plain mutual scoring asks all voters. Guarded, it leaves out frames that this one is a
+copy of, and those that share an unusual spot with it (``lookalikes``). Where frames are
+pinned, no patch scores less than they allow: MuSc+ as a floor under the window's score.
+References score on a scale of their own; the ratio of both medians on the normal frames
+of late, a slow change of light included, brings the floor to the window's.
+
+Source: Li et al., MuSc, ICLR 2024, section 3.2 and appendix A.6.2.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from musc.anomaly_map import frame_scores
+from pipeline.lookalikes import copies, look_alikes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from pipeline.lookalikes import Distances, Flags
+    from pipeline.stream_window import StreamWindow
+
+RATIOS = 64
+"""Latest frames by which references are brought to the window's scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the voters of now say of a frame."""
+
+    patches: Tensor
+    """Patch scores [P], on the window's device."""
+    score: float
+    """The largest value of their map at the backbone's size."""
+    voters: int
+    """Peers that counted."""
+    copied: bool = False
+    """Whether it is a copy of another frame that is held."""
+    alike: tuple[int, ...] = ()
+    """Slots of peers that were left out because they share its unusual spot."""
+    ratio: float | None = None
+    """Median of the window's patch scores over that of the pinned frames."""
+
+    def spot(self, limit: float) -> Flags:
+        """Return the unusual patches [P], the highest in any case."""
+        patches = self.patches.cpu().numpy()
+        return np.asarray(patches >= min(limit, patches.max()))
+
+    def share(self, limit: float) -> float:
+        """Return the share of unusual patches."""
+        return float(self.spot(limit).mean())
+
+
+class WindowScores:
+    """Looks at the frames of one window."""
+
+    def __init__(
+        self, window: StreamWindow, keep_lowest: float, image_size: int, *, guarded: bool
+    ) -> None:
+        """Look at ``window``; plain mutual scoring unless ``guarded``.
+
+        Args:
+            window: Where the frames are.
+            keep_lowest: As the window's.
+            image_size: Side of the backbone's square, at which a map's maximum is taken.
+            guarded: Whether copies and look-alikes are left out.
+        """
+        self._window = window
+        self._keep_lowest = keep_lowest
+        self._image_size = image_size
+        self._guarded = guarded
+        self._ratios: deque[float] = deque(maxlen=RATIOS)
+
+    def at(self, slot: int, ignored: Flags, limit: float | None) -> Look:
+        """Look at a frame; which peers are left out stays so until it is looked at again.
+
+        Args:
+            slot: A held frame; there must be another peer.
+            ignored: [P], patches that score 0 and have no say.
+            limit: Patch score from which a frame fails; None while there is none.
+        """
+        sliding = self._window.window
+        sliding.mask_pairs(slot, ())
+        peers = [other for other in self._window.peers if other != slot]
+        patches = sliding.patch_scores(slot)
+        copied: set[int] = set()
+        alike: set[int] = set()
+        if self._guarded:
+            others = [*peers, *(other for other in self._window.apart if other != slot)]
+            distances = self.distances(slot, others)
+            seen = ~ignored
+            flags = copies(distances[:, seen], patches.cpu().numpy()[seen])
+            copied = {other for other, one in zip(others, flags, strict=True) if one}
+            if limit is not None:
+                alike = self._alike(peers, copied, np.where(seen, distances, 0.0), limit)
+            if 0 < len(left_out := (copied | alike) & {*peers}) < len(peers):
+                sliding.mask_pairs(slot, left_out)
+                patches = sliding.patch_scores(slot)
+        patches, ratio = self._floored(slot, patches)
+        patches[torch.from_numpy(ignored).to(patches.device)] = 0
+        return Look(
+            patches,
+            float(frame_scores(patches[None], self._image_size)[0]),
+            len(peers) - len(sliding.masked_pairs(slot)),
+            bool(copied),
+            tuple(sorted(alike)),
+            ratio,
+        )
+
+    def distances(self, slot: int, others: Sequence[int]) -> Distances:
+        """Return [n, P] of a frame's patches to other held frames, mean over the groups."""
+        squared = self._window.window.squared_distances_to(slot, others)
+        return np.asarray(squared.sqrt_().mean(dim=1).float().cpu().numpy())
+
+    def learn(self, look: Look) -> None:
+        """Take note of a normal frame's scale against the pinned ones."""
+        if look.ratio is not None:
+            self._ratios.append(look.ratio)
+
+    def _alike(
+        self, peers: Sequence[int], copied: set[int], distances: Distances, limit: float
+    ) -> set[int]:
+        """Return the peers that hide a spot of the frame; the first of the distances are theirs."""
+        kept = [k for k, other in enumerate(peers) if other not in copied]
+        found = look_alikes(distances[kept], limit, self._keep_lowest)
+        return {peers[k] for k, one in zip(kept, found, strict=True) if one}
+
+    def _floored(self, slot: int, patches: Tensor) -> tuple[Tensor, float | None]:
+        """Lift patch scores to what the pinned frames allow; and the ratio of both."""
+        pins = [pin for pin in self._window.pins if pin != slot]
+        if not pins:
+            return patches, None
+        squared = self._window.window.squared_distances_to(slot, pins)
+        floor = squared.sqrt_().amin(dim=0).mean(dim=0)
+        ratio = float(patches.median() / floor.median().clamp_min(1e-6))
+        if self._ratios:
+            patches = torch.maximum(patches, floor * float(np.median(self._ratios)))
+        return patches, ratio
