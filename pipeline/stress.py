@@ -18,7 +18,7 @@ from pipeline.remembered import RememberedBackbone
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS
 from pipeline.stress_bench import SeedBench, StressPlan
 from pipeline.stress_defects import burst, cold_start, iid, poisoning, shares
-from pipeline.stress_disturbances import ramp, step, stopped_belt
+from pipeline.stress_disturbances import judged_for_long, ramp, step, stopped_belt
 from pipeline.stress_figures import Collected, collect
 from pipeline.stress_line import SIDES, Rig, side_config
 from pipeline.stress_parts import (
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from pipeline.stress_figures import Outcome
 
 BACKBONE = "dinov2-vits14"
+CALIBRATION = "calibration"
+"""The stream without pictures."""
 FEATURES_SHARE = 0.6
 """Of the memory; the rest is for pairs."""
 PLAN = StressPlan()
@@ -76,6 +78,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "poisoning": Scenario(
         poisoning, lambda plan: plan.warm_up + plan.poison_good + plan.poison_defective
     ),
+    CALIBRATION: Scenario(judged_for_long, lambda _plan: 0),
 }
 
 
@@ -150,7 +153,7 @@ def measure(
     benches = [
         SeedBench(rig, Belt(supply(seed), seed, least), plan, seed) for seed in range(stress.seeds)
     ]
-    for bench in benches:
+    for bench in benches if set(stress.scenarios) != {CALIBRATION} else ():
         view.begin(f"undisturbed, seed {bench.seed}")
         _ = bench.undisturbed
     outcomes: list[Outcome] = []

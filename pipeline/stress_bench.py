@@ -58,6 +58,8 @@ class StressPlan:
     step: float = 0.5
     """Factor of a sudden change of light."""
     step_parts: int = 80
+    judged: int = 6000
+    """Drawn scores that go through the judge, a multiple of 1000."""
     poison_good: int = 140
     poison_defective: int = 60
 
@@ -154,7 +156,7 @@ class SeedBench:
     def measure(
         self,
         scenario: str,
-        params: Mapping[str, float],
+        params: Mapping[str, float | str],
         side_figures: Callable[[Side], Figures],
         *faults: str,
     ) -> Outcome:

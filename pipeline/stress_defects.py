@@ -210,15 +210,15 @@ def _cold_start(bench: SeedBench, chosen: Sequence[int], length: int) -> Outcome
 def _refined_recall(
     bench: SeedBench, streams: Sequence[Stream], length: int, side: Side
 ) -> float | None:
-    """Share of the burst whose second look, once W/2 good parts have come, finds it.
+    """Share of the burst that a second look finds; None where the line takes none.
 
-    None where the line looks at nothing twice.
+    A line looks again when half a window has voted since, so within the good parts here.
     """
     threshold = bench.undisturbed.threshold[side]
     found: list[bool] = []
     for stream in streams:
         latest: dict[int, float] = {}
-        for reading in stream.readings(side, length + bench.plan.window // 2):
+        for reading in stream.readings(side):
             latest |= reading.refined
         if latest:
             found += [latest.get(number, 0.0) >= threshold for number in range(1, length + 1)]

@@ -7,11 +7,13 @@ line must be as it was once the disturbance is over.
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge.sources.repeats import Repeats
+from pipeline.stress_calibration import FAMILIES, calibration
 from pipeline.stress_figures import first_with, mean_score, share
 from pipeline.stress_pictures import lit, noisy
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from edge.sources import Capture
     from pipeline.stress_bench import SeedBench, Stream
+    from pipeline.stress_calibration import Family
     from pipeline.stress_figures import Figures, Outcome
     from pipeline.stress_line import Reading, Side
 
@@ -123,6 +126,35 @@ def step(bench: SeedBench) -> list[Outcome]:
         }
 
     return [bench.measure("step", {"gain": plan.step, "parts": plan.step_parts}, figures_of)]
+
+
+def judged_for_long(bench: SeedBench) -> list[Outcome]:
+    """Thousands of drawn scores, good parts only: does the share of rejects stay what it was?
+
+    No picture is shown. The plain line's threshold here is the obvious one, from the
+    scores that it accepted; the guarded line's is the judge's.
+    """
+    return [_judged(bench, family) for family in FAMILIES]
+
+
+def _judged(bench: SeedBench, family: Family) -> Outcome:
+    rates = bench.plan.judged, 1000 * bench.target
+    one = calibration(family=family, count=rates[0], rejects_per_1000=rates[1], seed=bench.seed)
+    params = {"family": family, "n": one["count"], "rejects_per_1000": one["rejects_per_1000"]}
+    by_side = {"plain": one["naive"], "guarded": one["false_rejects"]}
+
+    def figures_of(side: Side) -> Figures:
+        each = [rejects / 1000 for rejects in by_side[side]]
+        return {
+            "recall": None,
+            "false_reject_rate": fmean(each),
+            "auroc": None,
+            "n": one["count"],
+            "first_thousand": each[0],
+            "last_thousand": each[-1],
+        }
+
+    return bench.measure("calibration", params, figures_of)
 
 
 def _under(bench: SeedBench, gains: Sequence[float], answered: int | None = None) -> Stream:

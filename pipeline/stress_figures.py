@@ -37,7 +37,7 @@ class Outcome:
     """What both lines made of one stream, or of several of a seed."""
 
     scenario: str
-    params: Mapping[str, float]
+    params: Mapping[str, float | str]
     figures: Mapping[Side, Figures]
     faults: tuple[str, ...] = ()
     """Why the figures are not what they should be."""
@@ -48,7 +48,7 @@ class Collected:
     """One stream of all seeds."""
 
     scenario: str
-    params: Mapping[str, float]
+    params: Mapping[str, float | str]
     outcomes: list[Outcome] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:

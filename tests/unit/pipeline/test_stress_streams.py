@@ -14,7 +14,7 @@ from stress_rig import TINY, DrawnParts, silent_view, tiny_bench, tiny_rig
 from pipeline.stress import SCENARIOS, Stress, StressError, measure
 from pipeline.stress_bench import SeedBench
 from pipeline.stress_defects import burst, cold_start, found_alone, iid, poisoning, shares
-from pipeline.stress_disturbances import ramp, step, stopped_belt
+from pipeline.stress_disturbances import judged_for_long, ramp, step, stopped_belt
 from pipeline.stress_line import SIDES, Lines
 from pipeline.stress_parts import Belt
 
@@ -247,6 +247,18 @@ def test_operator_releases_only_what_changed() -> None:
     stream.release([])
 
     assert stream.released == set()
+
+
+def test_drawn_scores_go_through_the_judge() -> None:
+    """Each family of scores has the judge's share of rejects beside that of the obvious way."""
+    outcomes = judged_for_long(tiny_bench())
+
+    assert [one.params["family"] for one in outcomes] == ["lognormal", "student_t", "gumbel"]
+    for one in outcomes:
+        assert plain(one)["first_thousand"] == pytest.approx(0.02, abs=0.001)
+        assert plain(one)["last_thousand"] > 0.025  # type: ignore[operator]
+        assert 0 < one.figures["guarded"]["false_reject_rate"] < 0.1  # type: ignore[operator]
+        assert one.figures["guarded"]["n"] == TINY.judged
 
 
 def test_all_streams_run_and_repeat() -> None:
