@@ -63,6 +63,17 @@ def principal_axes(tokens: Tensor, channels: int, threads: WorkerThreads | None 
     return kept.to(tokens.device, wide).contiguous()
 
 
+def check_channels(channels: int | None) -> None:
+    """Refuse to keep no channel; None keeps all.
+
+    Raises:
+        ValueError: Fewer than 1.
+    """
+    if channels is not None and channels < 1:
+        msg = f"channels is {channels}, wanted at least 1"
+        raise ValueError(msg)
+
+
 def principal_axes_naive(tokens: Tensor, channels: int) -> Tensor:
     """``principal_axes`` as singular vectors, stage by stage, in float64."""
     stages = [stage.flatten(0, 1).double() for stage in tokens]

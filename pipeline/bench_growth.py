@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from musc.sliding import SlidingMuSc, estimated_bytes
+from musc.pair_store import estimated_bytes
+from musc.sliding import SlidingMuSc
 from pipeline.bench_race import SlidingContestant, start_contestants
 from pipeline.bench_rounds import race, shown
 from pipeline.config_method import MuscSettings

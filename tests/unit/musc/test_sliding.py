@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from musc import msm, pair_kernel
 from musc.lnamd import aggregate
-from musc.sliding import SlidingMuSc, SlotError, estimated_bytes
+from musc.pair_store import estimated_bytes
+from musc.sliding import SlidingMuSc, SlotError
 
 STAGES, PATCHES, CHANNELS = 2, 16, 12
 

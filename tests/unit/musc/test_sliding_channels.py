@@ -7,8 +7,9 @@ from torch import Tensor
 from musc import msm
 from musc.lnamd import NORM_FLOOR, aggregate, layer_normalised
 from musc.pair_memory import PairMemory
+from musc.pair_store import estimated_bytes
 from musc.projection import BASIS_FRAMES, principal_axes
-from musc.sliding import SlidingMuSc, estimated_bytes
+from musc.sliding import SlidingMuSc
 
 STAGES, PATCHES, CHANNELS, KEPT = 2, 16, 12, 5
 DEGREES = (1, 3)
