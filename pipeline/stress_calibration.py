@@ -103,7 +103,8 @@ def calibration(
         The arguments; ``rejects``, ``false_rejects`` (per thousand good parts) and ``naive``
         (rejects of the naive threshold), each a list with one number for each thousand;
         ``missed``, the share of defective parts that passed, None without any; and ``held``,
-        whether no thousand has fewer than half or more than double the tolerated false rejects.
+        whether no thousand has more than double the tolerated false rejects nor, where there
+        are no defective parts, fewer than half of them.
 
     Raises:
         ValueError: ``count`` is not a multiple of 1000.
@@ -126,7 +127,8 @@ def calibration(
         "naive": _per_thousand(naive).tolist(),
         "missed": float((~rejected[defective]).mean()) if defective.any() else None,
         "held": bool(
-            (false >= rejects_per_1000 / 2).all() and (false <= 2 * rejects_per_1000).all()
+            false.max() <= 2 * rejects_per_1000
+            and (defective.any() or false.min() >= rejects_per_1000 / 2)
         ),
     }
 

@@ -276,6 +276,40 @@ def test_hundreds_of_defects_do_not_carry_the_threshold_away(level: float) -> No
     assert rejected[~defective[200:]].mean() < 0.06
 
 
+def test_line_that_changed_for_good_is_believed() -> None:
+    """Where all scores rise by half, rejects are as tolerated again within a history."""
+    scores, _ = draw_scores("lognormal", 4500, 0.0, seed=0)
+    scores[1500:] *= 1.5
+
+    rejected = rejected_by(TailJudge(20, 16, 1000), scores)
+
+    assert rejected[1500:1600].mean() > 0.5
+    assert 10 <= rejected[2500:3500].sum() <= 40
+    assert 10 <= rejected[3500:4500].sum() <= 40
+
+
+def test_slow_drift_does_not_add_up() -> None:
+    """Scores that rise by a tenth in 6000 parts are rejected no more than twice as often."""
+    scores, _ = draw_scores("lognormal", 6000, 0.0, seed=0)
+    scores *= np.linspace(1, 1.1, 6000)
+
+    rejected = rejected_by(TailJudge(20, 16, 10_000), scores)
+
+    assert rejected.reshape(6, 1000).sum(axis=1).max() <= 40
+
+
+def test_judge_holds_what_its_rejects_need() -> None:
+    """A judge holds four times what it needs, 2000 at least, and never more than it is told."""
+    scores = np.full(3000, 0.5)
+
+    held = [
+        taught(RobustZ(rejects, 16, most), scores).support().scores
+        for rejects, most in ((20, 10_000), (15, 10_000), (15, 500))
+    ]
+
+    assert held == [2000, 2668, 500]
+
+
 def test_config_chooses_the_judge() -> None:
     """Fixed uses the given number from the first frame on, auto the tail, robust_z never."""
     fixed = make_judge(JudgeSettings(method="fixed", fixed_threshold=0.7))
