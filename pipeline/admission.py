@@ -11,7 +11,7 @@ part: once its copies are the nearest peers of each other they score like good p
 * frames apart that share what made them fail are one event: ``same_defect`` where it is
   a small part of the frame, ``regime_change`` where it is most of it. From a regime
   change on nothing passes until somebody releases;
-* each frame is looked at once more when half a window has voted after it. One that voted
+* each frame is looked at once more when most of a window has voted after it. One that voted
   and fails then loses its vote; a look that contradicts the result is an event.
 
 ``consider`` says what will become of the newest frame and changes nothing, ``keep`` does
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from pipeline.stream_window import Held, StreamWindow
     from pipeline.window_scores import Look, WindowScores
 
+SECOND_LOOK = 0.75
+"""Of a window's peers, how many must be newer than a frame for its second look: a burst at
+the very beginning, up to 0.3 of a window, is then in the minority by two to one."""
 DOUBTFUL_SHARE = 0.25
 """Of the latest frames, as many as a window holds, that may lose their vote for a warning."""
 
@@ -135,7 +138,9 @@ class AdmissionGuard:
             ignored: [P], patches that have no say.
         """
         if not self._guarded:
-            return StreamNews(warns=arrival.warns)
+            plain = StreamNews(warns=arrival.warns)
+            self._plan = _Plan(plain, self._state, arrival, [])
+            return plain
         before = self._state
         admission = self._admission(arrival)
         copies = before.copies + 1 if arrival.look.copied else 0
@@ -250,20 +255,24 @@ class AdmissionGuard:
     def _second_looks(
         self, arrival: Arrival, ignored: Flags, events: list[StreamEvent]
     ) -> list[_SecondLook]:
-        """Look once more at frames that half a window has voted after."""
+        """Look once more at frames that most of a window has voted after."""
         threshold = arrival.threshold
         if threshold is None:
             return []
-        seconds = []
-        for slot in self._window.due(self._settings.size_frames // 2):
+        seconds: dict[int, _SecondLook] = {}
+        waiting = self._window.due(int(SECOND_LOOK * self._settings.size_frames))
+        while waiting:
+            slot = waiting.pop()
             held = self._window[slot]
             look = self._looks.at(slot, ignored, threshold)
             fails = look.score / held.scale >= threshold
-            one = _SecondLook(slot, look.score, look.share(threshold), fails)
-            seconds.append(one)
-            if held.failed is not None and held.failed != one.fails:
+            seconds[slot] = _SecondLook(slot, look.score, look.share(threshold), fails)
+            if held.failed is not None and held.failed != fails:
                 events.append(_contradiction(held, look.score, threshold))
-        return seconds
+            if fails:
+                # Together: once one has lost its vote the others would hide each other better.
+                waiting += [o for o in look.alike if o not in seconds and o not in waiting]
+        return list(seconds.values())
 
     def _looked(self, second: _SecondLook) -> None:
         """Note a second look; what voted and fails loses its vote."""

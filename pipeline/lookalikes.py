@@ -24,14 +24,10 @@ Source: the spacings of order statistics, A. Rényi, "On the theory of order sta
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from pipeline.inspection import PatchScores
 
 Distances = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
@@ -39,15 +35,13 @@ Flags = npt.NDArray[np.bool_]
 COPY_SHARE = 0.5
 """A copy's patches are nearer than this share of what the window's nearest are. On solar
 cells sensor noise of 6/255 or a shift of 1 px stays below, another cell is above."""
-COPY_DISTANCE = 0.08
-"""Nearer than this is a copy, whatever the window holds: it may hold copies only."""
 COPY_QUANTILE = 0.95
-"""Of the patches, how many must be: a part that moved differs somewhere at its edge only."""
+"""Of the patches, how many must be; and none may be farther than the window's nearest."""
 LEAST_SPACING = 3.5
 """i * ln(d(i + 1) / d(i)) from which a step counts. In windows of 32 solar cells 2 of 250
 good cells have a spot with such a step, and all groups of 4 to 12 with the same defect."""
-MOST_ALIKE = 0.4
-"""Share of the peers that can look alike and still be told from the rest."""
+MOST_ALIKE = 3
+"""Of the peers at most a third look alike; of more nobody knows which are the good ones."""
 LEAST_PATCHES = 2
 """Patches side by side that must name the same peers."""
 AGREEMENT = 0.5
@@ -56,15 +50,15 @@ EXPLAINED = 0.8
 """One frame explains another's spot if there it is nearer than this share of the limit."""
 
 
-def copies(distances: Distances, patches: PatchScores) -> Flags:
+def copies(distances: Distances, usual: float) -> Flags:
     """Tell of which peers the frame is a copy, [n].
 
     Args:
         distances: [n, P].
-        patches: The frame's patch scores with all peers counted, [P].
+        usual: Median patch score of normal frames.
     """
-    near = distances < max(COPY_SHARE * float(np.median(patches)), COPY_DISTANCE)
-    return np.asarray(near.mean(axis=1) >= COPY_QUANTILE)
+    near = (distances < COPY_SHARE * usual).mean(axis=1) >= COPY_QUANTILE
+    return np.asarray(near & (distances < usual).all(axis=1))
 
 
 def look_alikes(distances: Distances, limit: float, keep_lowest: float) -> Flags:
@@ -76,7 +70,7 @@ def look_alikes(distances: Distances, limit: float, keep_lowest: float) -> Flags
         keep_lowest: As ``musc.msm.mutual_scores``.
     """
     peers, patches = distances.shape
-    most = int(MOST_ALIKE * peers)
+    most = peers // MOST_ALIKE
     found = np.zeros(peers, bool)
     if most < 1:
         return found

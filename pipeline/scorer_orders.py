@@ -112,6 +112,10 @@ class ScorerOrders:
         if order.verb == "reset":
             self._inspector.reset(order.camera)
             return True, "done", f"windows of {order.camera or 'all cameras'} are empty"
+        return self._kept(order)
+
+    def _kept(self, order: Order) -> tuple[bool, OrderCode, str]:
+        """Obey what concerns frames that are kept apart or pinned."""
         if order.verb == "release":
             parts = self._inspector.release(order.camera)
             return True, "done", f"{len(parts)} parts have the vote: {' '.join(parts[-8:])}"

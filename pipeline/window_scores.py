@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from pipeline.lookalikes import Distances, Flags
     from pipeline.stream_window import StreamWindow
 
-RATIOS = 64
-"""Latest frames by which references are brought to the window's scale."""
+LATEST = 64
+"""Normal frames that tell what is usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class Look:
     """Slots of peers that were left out because they share its unusual spot."""
     ratio: float | None = None
     """Median of the window's patch scores over that of the pinned frames."""
+
+    @property
+    def median(self) -> float:
+        """Median patch score."""
+        return float(self.patches.median())
 
     def spot(self, limit: float) -> Flags:
         """Return the unusual patches [P], the highest in any case."""
@@ -78,7 +83,8 @@ class WindowScores:
         self._keep_lowest = keep_lowest
         self._image_size = image_size
         self._guarded = guarded
-        self._ratios: deque[float] = deque(maxlen=RATIOS)
+        self._ratios: deque[float] = deque(maxlen=LATEST)
+        self._medians: deque[float] = deque(maxlen=LATEST)
 
     def at(self, slot: int, ignored: Flags, limit: float | None) -> Look:
         """Look at a frame; which peers are left out stays so until it is looked at again.
@@ -98,7 +104,8 @@ class WindowScores:
             others = [*peers, *(other for other in self._window.apart if other != slot)]
             distances = self.distances(slot, others)
             seen = ~ignored
-            flags = copies(distances[:, seen], patches.cpu().numpy()[seen])
+            usual = self._medians or [float(patches.median())]
+            flags = copies(distances[:, seen], float(np.median(usual)))
             copied = {other for other, one in zip(others, flags, strict=True) if one}
             if limit is not None:
                 alike = self._alike(peers, copied, np.where(seen, distances, 0.0), limit)
@@ -122,7 +129,8 @@ class WindowScores:
         return np.asarray(squared.sqrt_().mean(dim=1).float().cpu().numpy())
 
     def learn(self, look: Look) -> None:
-        """Take note of a normal frame's scale against the pinned ones."""
+        """Take note of what is usual by a normal frame."""
+        self._medians.append(look.median)
         if look.ratio is not None:
             self._ratios.append(look.ratio)
 

@@ -28,7 +28,7 @@ class Watched(StandInInspector):
         self.done.append(("recipe", recipe))
         super().change_recipe(recipe)
 
-    def pin(self, camera: str, boot: str, seq: int) -> Pinning:
+    def pin(self, camera: str, boot: str, seq: int) -> Pinning:  # noqa: ARG002 - the protocol's
         """Hold the second frame, and have no room for the third."""
         if seq == 2:
             self.done.append(("pin", camera))

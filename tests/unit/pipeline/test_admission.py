@@ -1,0 +1,272 @@
+"""The guard of a window: what repeats does not hide itself, what stands still does not vote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from factories import config
+
+from pipeline.region_stream import RegionStream
+from pipeline.stream_window import FrameId
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from pipeline.worst_region import RegionScores
+
+SIDE, CHANNELS, SIZE = 6, 32, 16
+PATCHES = SIDE * SIDE
+LIMIT = 0.75
+"""Good parts score 0.43 to 0.6 here, those with the defect alone 1.2."""
+DEFECT = [14, 15, 20, 21]
+"""Four patches side by side."""
+NOTHING_IGNORED = np.zeros((SIDE, SIDE), bool)
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    """Return numbers that a seed decides."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+BASE, SCRATCH, OTHER = (drawn(seed, PATCHES, CHANNELS) for seed in (1, 2, 3))
+
+
+def good(seed: int) -> Tensor:
+    """Return the tokens [1, P, C] of a part like all others."""
+    return (BASE + 0.3 * drawn(1000 + seed, PATCHES, CHANNELS))[None]
+
+
+def scratched(seed: int) -> Tensor:
+    """Return a part with the defect: the same on each, but for what every part has of its own."""
+    tokens = good(seed)
+    tokens[0, DEFECT] = 1.5 * SCRATCH[DEFECT] + 0.3 * drawn(2000 + seed, len(DEFECT), CHANNELS)
+    return tokens
+
+
+def other(seed: int) -> Tensor:
+    """Return a part of another product."""
+    return (OTHER + 0.3 * drawn(3000 + seed, PATCHES, CHANNELS))[None]
+
+
+class Belt:
+    """A region's stream, and what it said of each part."""
+
+    def __init__(self, **window: Any) -> None:
+        """Begin with an empty window and a threshold that somebody chose."""
+        settings = config(
+            window={"size_frames": SIZE, "min_peers": 8, **window},
+            musc={"degrees": [1]},
+            judge={"method": "fixed", "fixed_threshold": LIMIT},
+        )
+        self.stream = RegionStream(settings, torch.device("cpu"), SIDE, regions=1)
+        self.seen: list[RegionScores] = []
+        self.number = 0
+
+    def run(self, parts: Iterable[Tensor]) -> list[RegionScores]:
+        """Inspect parts, and return what is said of them."""
+        said = []
+        for tokens in parts:
+            self.number += 1
+            name = FrameId("b" * 16, self.number, f"p{self.number}")
+            scores = self.stream.score(tokens, tokens[0, 0], NOTHING_IGNORED, name)
+            self.stream.keep()
+            if scores is not None:
+                said.append(scores)
+        self.seen += said
+        return said
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """Return the details of all events of a kind."""
+        return [e.detail for one in self.seen for e in one.stream.events if e.kind == kind]
+
+    @property
+    def held(self) -> set[int]:
+        """Numbers of the parts that vote."""
+        return {self.stream.window[slot].frame.seq for slot in self.stream.window.peers}
+
+
+def filled(**window: Any) -> Belt:
+    """Return a belt whose window is full of good parts."""
+    belt = Belt(**window)
+    belt.run(good(seed) for seed in range(SIZE + 4))
+    return belt
+
+
+def test_defect_that_repeats_is_found_on_every_part() -> None:
+    """Where all frames vote the copies hide each other; guarded each scores as if alone."""
+    plain, guarded, alone = filled(admission="all"), filled(), filled()
+
+    hidden = plain.run(map(scratched, range(12)))[-1]
+    found = guarded.run(map(scratched, range(12)))
+    single = alone.run([scratched(11)])
+
+    assert hidden.deciding < LIMIT
+    assert all(one.deciding >= LIMIT for one in found)
+    assert found[-1].deciding == single[0].deciding
+
+
+def test_defect_that_repeats_is_one_event_with_its_parts() -> None:
+    """It is told at the third part, and again when the parts have doubled."""
+    belt = filled()
+    first = belt.number + 1
+
+    belt.run(map(scratched, range(7)))
+
+    told = [detail["parts"] for detail in belt.events("same_defect")]
+    assert told == [[f"p{first + k}" for k in range(n)] for n in (3, 6)]
+    assert not belt.events("regime_change")
+
+
+def test_different_defects_are_no_event() -> None:
+    """Parts that fail for reasons of their own have nothing in common."""
+    belt = filled()
+    odd = []
+    for seed in range(6):
+        tokens = good(900 + seed)
+        tokens[0, seed * SIDE + 1] = 2 * drawn(50 + seed, CHANNELS)
+        odd.append(tokens)
+
+    said = belt.run(odd)
+
+    assert {one.stream.admission for one in said} == {"quarantine"}
+    assert not belt.events("same_defect")
+
+
+def test_belt_that_stands_leaves_no_trace() -> None:
+    """Copies do not vote: what comes after them scores as if they had never been there."""
+    stopped, moving = filled(), filled()
+    last = good(SIZE + 3)
+
+    copies = stopped.run(last + 0.01 * drawn(seed, *last.shape) for seed in range(40))
+    later = stopped.run(map(good, range(100, 120)))
+    undisturbed = moving.run(map(good, range(100, 120)))
+
+    assert {one.stream.admission for one in copies} == {"duplicate"}
+    assert [one.stream.stale for one in copies] == [False] * 4 + [True] * 36
+    assert [one.deciding for one in later] == [one.deciding for one in undisturbed]
+    assert [d["frames"] for d in stopped.events("belt_stopped")] == [5]
+    assert [d["frames"] for d in stopped.events("belt_moves")] == [40]
+
+
+def test_parts_that_are_made_precisely_are_no_copies() -> None:
+    """Where parts differ by sensor noise only they all vote, and no camera is stale."""
+    belt = Belt()
+
+    said = belt.run(good(0) + 0.01 * drawn(seed, 1, PATCHES, CHANNELS) for seed in range(30))
+
+    assert {one.stream.admission for one in said} == {"peer"}
+
+
+def test_what_falls_on_a_part_that_stands_still_is_found() -> None:
+    """A frame that repeats another but for one spot is no copy: it fails."""
+    belt = filled()
+    part = good(SIZE + 3)
+    belt.run([part + 0.01 * drawn(1, *part.shape)])
+    part[0, 20] = 2 * drawn(60, CHANNELS)
+
+    (said,) = belt.run([part])
+
+    assert said.stream.admission == "quarantine"
+
+
+def test_regime_change_waits_for_its_release() -> None:
+    """Another product fails, is told once, and lets nothing pass until somebody releases it."""
+    belt = filled()
+
+    changed = belt.run(map(other, range(6)))
+    good_again = belt.run([good(200)])
+    parts = belt.stream.guard.release()
+    after = belt.run(map(other, range(10, 14)))
+
+    assert [one.stream.degraded for one in changed] == [False] * 4 + [True] * 2
+    assert good_again[0].stream.degraded
+    assert good_again[0].deciding < LIMIT
+    assert len(belt.events("regime_change")) == 1
+    assert len(parts) == 6
+    assert all(one.deciding < LIMIT and not one.stream.degraded for one in after)
+
+
+def test_release_of_a_defect_lets_its_parts_vote() -> None:
+    """What an operator calls good passes from then on, and the window keeps its other parts."""
+    belt = filled()
+    belt.run(map(scratched, range(8)))
+
+    parts = belt.stream.guard.release()
+
+    assert len(parts) == 8
+    assert belt.run([scratched(50)])[0].deciding < LIMIT
+    assert belt.run([good(300)])[0].deciding < LIMIT
+
+
+def test_burst_before_the_window_is_filled_loses_its_votes() -> None:
+    """Parts that share a spot do not count for each other: a second look finds them."""
+    belt = Belt()
+    belt.run(map(scratched, range(4)))
+
+    belt.run(map(good, range(SIZE)))
+
+    refined = {r.seq: r.score for one in belt.seen for r in one.stream.refined}
+    assert all(refined[seq] >= LIMIT for seq in range(1, 5))
+    assert belt.held.isdisjoint(range(1, 5))
+
+
+def test_second_look_that_contradicts_is_an_event() -> None:
+    """A part that passed and would fail now is named, and its result stays as it is."""
+    belt = filled()
+    near = good(77)
+    near[0, DEFECT] = 0.9 * near[0, DEFECT] + 0.35 * SCRATCH[DEFECT]
+    (first,) = belt.run([near])
+    number = belt.number
+
+    belt.run(map(good, range(400, 400 + SIZE)))
+
+    assert first.deciding < LIMIT
+    (told,) = belt.events("second_look")
+    assert (told["seq"], told["said"]) == (number, "PASS")
+    assert told["refined"] >= LIMIT
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_warnings_cannot_starve_a_window(share: float) -> None:
+    """Of the latest frames at most a quarter is refused its vote for a warning alone."""
+    belt = filled()
+    belt.stream._judge.warning = lambda: LIMIT * (1 - share)  # type: ignore[method-assign]
+
+    said = belt.run(map(good, range(500, 500 + SIZE)))
+
+    places = [one.stream.admission for one in said]
+    assert places.count("doubtful") == (SIZE // 4 if share else 0)
+    assert places.count("peer") == SIZE - places.count("doubtful")
+
+
+def test_pinned_frame_is_a_floor_until_it_is_let_go() -> None:
+    """A defect that fills the window still scores what it does against a pinned good part."""
+    free, pinned = filled(admission="all"), filled(admission="all")
+    slot = pinned.stream.window.peers[-1]
+    frame = pinned.stream.window[slot].frame
+
+    assert pinned.stream.pin(frame.boot, frame.seq) == "done"
+    pinned.run(map(good, range(600, 604)))
+    free.run(map(good, range(600, 604)))
+    below = free.run(map(scratched, range(12)))[-1]
+    above = pinned.run(map(scratched, range(12)))[-1]
+
+    assert below.deciding < LIMIT <= above.deciding
+    assert pinned.stream.pin(frame.boot, 99_999) == "unknown_frame"
+    assert pinned.stream.unpin() == 1
+    assert pinned.run([scratched(12)])[0].deciding < LIMIT
+
+
+def test_no_more_is_pinned_than_there_is_room() -> None:
+    """The room is the config's; what is pinned already takes no more."""
+    belt = filled(pins_frames=1)
+    first, second = (belt.stream.window[slot].frame for slot in belt.stream.window.peers[:2])
+
+    answers = [belt.stream.pin(one.boot, one.seq) for one in (first, first, second)]
+
+    assert answers == ["done", "done", "pins_full"]
