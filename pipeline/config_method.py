@@ -149,7 +149,7 @@ class JudgeSettings(Settings):
     min_scores: int = Field(default=16, ge=8, le=10_000)
     """Scores that must have come before anything is decided by them."""
     history_scores: int = Field(default=10_000, ge=8, le=100_000)
-    """Latest scores that the threshold follows from."""
+    """Latest scores that the threshold follows from, at most; fewer where they suffice."""
     fixed_threshold: float | None = Field(default=None, gt=0, le=2)
     """The threshold of method "fixed"; scores are distances of unit vectors, at most 2."""
 

@@ -60,7 +60,7 @@ def test_grid_is_the_plain_likelihood() -> None:
 
 
 def test_blocks_hardly_move_the_likelihood() -> None:
-    """A thousand peaks in blocks set the quantile that each peak by itself would, within 2 % of the scale."""
+    """Peaks in blocks set the quantile that each by itself would, within 2 % of the scale."""
     logs = excesses(0.0, 0.1, 4000)
     blocks = fitted(logs).quantile(20)
 
