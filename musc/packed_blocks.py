@@ -16,7 +16,7 @@ torch/_inductor/fx_passes/mkldnn_fusion.py for the operators.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +88,20 @@ class PackedBlock(nn.Module):
         if self._quick:
             hidden = hidden * torch.sigmoid(_QUICK * hidden)
         return _linear_onto(hidden, tokens, self._contract)
+
+
+def packed_product(side: int) -> Callable[[], Tensor] | None:
+    """Return the product of two drawn square matrices, one of them packed.
+
+    It is what the machine's limit is measured with; None where the operators are missing.
+    """
+    matrix = torch.rand(side, side)
+    try:
+        layer = _packed((matrix, None), side)
+        _linear(matrix, layer)
+    except (AttributeError, RuntimeError):
+        return None
+    return lambda: _linear(matrix, layer)
 
 
 def scaled(layer: Linear, gamma: Tensor | None) -> Linear:

@@ -142,6 +142,11 @@ class FrozenTransformer(ABC, Generic[_Net]):
         self.std: tuple[float, ...] = tuple(std)
         self.execution, self._run = self._prepared(execution)
 
+    @property
+    def depth(self) -> int:
+        """Blocks of the network."""
+        return len(self._blocks())
+
     def extract(self, batch: Tensor) -> Features:
         """Run the network.
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from edge.errors import LineError
 from musc.architectures import build, find_architecture
-from musc.vision_transformer import Backbone, BackboneError, Execution, Precision
+from musc.vision_transformer import BackboneError, Execution, FrozenTransformer, Precision
 from pipeline.checkpoints import load_weights
 from pipeline.weights import resolve, weights_cache
 from pipeline.weights_registry import WeightsEntry, find_entry
@@ -44,7 +44,7 @@ class BackboneChoice:
     """How the network is run; "compiled" stays "plain" where there is no compiler."""
 
 
-def load_backbone(choice: BackboneChoice) -> tuple[Backbone, str]:
+def load_backbone(choice: BackboneChoice) -> tuple[FrozenTransformer[Any], str]:
     """Return a backbone that is ready, and its digest.
 
     The digest is eight hex digits over the weights and everything that shapes

@@ -121,6 +121,37 @@ def loss(
 
 
 @bench_app.command()
+def backbone(
+    *,
+    batch: Annotated[int, typer.Option(min=1, max=64, help="Frames in a call.")] = 1,
+    image_size: Annotated[
+        int, typer.Option(min=28, max=1036, help="Side of the input, a multiple of 14 pixels.")
+    ] = 224,
+    repeats: Annotated[int, typer.Option(min=9, help="Rounds that are timed.")] = 15,
+    frames: Annotated[
+        int, typer.Option(min=2, max=512, help="Frames whose tokens and scores are compared.")
+    ] = 16,
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="torch.compile takes part; it takes minutes.")
+    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Which cells.")] = 0,
+) -> None:
+    """Measure how fast the backbone runs, how near to the machine's peak, and how exact.
+
+    Real solar cells are seen by DINOv2 ViT-S/14: as the library runs it, as the line
+    does, in bfloat16, and by ONNX Runtime and OpenVINO where they are installed
+    (pip install 'musc-edge[engines]'). Tokens and scores are held to the library's.
+    """
+    from pipeline.bench_backbone import COLUMNS, BackboneBench, run_backbone_bench
+
+    log_to_stderr("ERROR", "bench")
+    settings = BackboneBench(batch, image_size, repeats, frames, seed, compiled)
+    report = run_backbone_bench(Console(), settings)
+    print_rows(COLUMNS, report.table())
+    typer.echo(json.dumps(report.summary()))
+
+
+@bench_app.command()
 def ledger(
     *,
     passes: Annotated[int, typer.Option(min=1, help="Transactions a round.")] = 25,
