@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ class Outcome:
     """The broker has acknowledged it (QoS 1), or it has left (QoS 0)."""
     refused: str = ""
     """Why the broker did not take it, in MQTT 5; empty where it gave no such answer."""
+    at_ns: int = field(default=0, compare=False)
+    """When that was known, on the queue's clock."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -286,7 +288,8 @@ class LiveQueue:
         self.unsent += not confirmed
         if message.receipt is not None:
             self._news = self._news or not self._outcomes
-            self._outcomes.append(Outcome(message.receipt, confirmed, refused))
+            outcome = Outcome(message.receipt, confirmed, refused, self._clock_ns())
+            self._outcomes.append(outcome)
 
     def _tell(self) -> None:
         """Hand on the answers, and wake whoever waits for outcomes; without the lock."""

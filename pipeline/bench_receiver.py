@@ -56,6 +56,9 @@ class Receiver:
         """Say of each that it is here."""
         return [self.inspect(frame) for frame in frames]
 
+    def prepare(self, frames: Sequence[Frame]) -> None:
+        """Make no difference."""
+
     def change_recipe(self, recipe: str) -> None:
         """Make no difference."""
 

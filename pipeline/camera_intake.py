@@ -60,7 +60,7 @@ class CameraIntake:
         Raises:
             FrameRefusedError: It is unlike the first, or cannot be cut.
         """
-        layout = _Layout(frame.pixels.shape, frame.pixel_format, frame.bit_depth, frame.offset_px)
+        layout = _layout(frame)
         if self._layout is not None and self._layout != layout:
             detail = f"{_name(frame)}: {layout}, this camera sends {self._layout}"
             raise FrameRefusedError(detail, "corrupt")
@@ -76,6 +76,13 @@ class CameraIntake:
             self._layout = layout
         return self._view
 
+    def known_view(self, frame: Frame) -> View | None:
+        """Return how the frame is looked at where it is like the first, None where not.
+
+        Changes nothing; may be asked by any thread.
+        """
+        return self._view if self._layout == _layout(frame) else None
+
     def batch(self, frame: Frame) -> Tensor:
         """Return the regions of a frame as the backbone's input [regions, 3, side, side].
 
@@ -83,9 +90,17 @@ class CameraIntake:
             FrameRefusedError: It is unlike the first, cannot be cut, or its pixels
                 are not what it declares.
         """
+        return self.cut(frame, self.view(frame))
+
+    def cut(self, frame: Frame, view: View) -> Tensor:
+        """Return what :meth:`batch` does, where the view is known; changes nothing.
+
+        Raises:
+            FrameRefusedError: The pixels are not what the frame declares.
+        """
         backbone = self._backbone
         colour = mean_colour(backbone.mean, frame.pixel_format, frame.bit_depth)
-        pixels = self.view(frame).cut(frame.pixels, colour)
+        pixels = view.cut(frame.pixels, colour)
         try:
             return to_batch(
                 pixels,
@@ -99,6 +114,10 @@ class CameraIntake:
         except ValueError as error:
             detail = f"{_name(frame)}: {error}"
             raise FrameRefusedError(detail, "corrupt") from error
+
+
+def _layout(frame: Frame) -> _Layout:
+    return _Layout(frame.pixels.shape, frame.pixel_format, frame.bit_depth, frame.offset_px)
 
 
 def _name(frame: Frame) -> str:

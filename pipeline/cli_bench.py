@@ -200,6 +200,44 @@ def transport(
 
 
 @bench_app.command()
+def pipeline(
+    *,
+    frames: Annotated[
+        int, typer.Option(min=2, max=600, help="Frames that count, of each phase.")
+    ] = 40,
+    repeats: Annotated[int, typer.Option(min=1, max=99, help="Phases of each kind.")] = 9,
+    window: Annotated[int, typer.Option(min=17, max=512, help="Frames in a window.")] = 32,
+    broker: Annotated[
+        Literal["embedded", "mosquitto"],
+        typer.Option(help="Which broker confirms; mosquitto must be installed."),
+    ] = "embedded",
+    seed: Annotated[int, typer.Option(min=0, help="Which cells, and their order.")] = 0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the line lies while it runs; the system's temporary folder."),
+    ] = None,
+) -> None:
+    """Measure what the line costs beside the scorer's own compute.
+
+    Real cells go from a camera process to a verdict that the broker has confirmed.
+    Overhead is what of that time the scorer did not compute, with frames at half the
+    rate that the line can take; frames a second are of a line that is never without
+    a frame. Backbone and mutual scoring alone take turns with both.
+    """
+    from edge.stopping import StopFlag
+    from pipeline.bench_pipeline import PipelineBench, run_pipeline_bench
+
+    log_to_stderr("ERROR", "bench")
+    stop = StopFlag()
+    stop.install()
+    bench = PipelineBench(frames, repeats, window, broker, seed)
+    with tempfile.TemporaryDirectory(prefix="musc-edge-bench-", dir=folder) as place:
+        report = run_pipeline_bench(Console(), bench, Path(place), stop.is_set)
+    print_rows(("pipeline", "median", "p99", "of"), report.table())
+    typer.echo(json.dumps(report.summary()))
+
+
+@bench_app.command()
 def tiling(
     *,
     columns: Annotated[int, typer.Option(min=1, max=8, help="Regions side by side.")] = 3,

@@ -8,6 +8,7 @@ at most. The frames of one camera stay in their order.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ class FrameTurns:
     def put(self, sender: bytes, frame: Frame) -> None:
         """Let a frame wait; a sender without any takes the last turn."""
         self._waiting.setdefault(sender, deque()).append(frame)
+
+    def heads(self, limit: int) -> list[Frame]:
+        """Return the first frame of each of the first ``limit`` senders; all of them wait on.
+
+        They are what ``take`` of as many returns, whatever is put in between.
+        """
+        return [frames[0] for frames in islice(self._waiting.values(), limit)]
 
     def take(self, limit: int) -> list[tuple[bytes, Frame]]:
         """Take at most ``limit`` frames, one a turn; a sender with more stands last."""

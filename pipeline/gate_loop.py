@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from edge.clock import Clock
     from edge.contract import State
+    from edge.frame import FrameKey
     from pipeline.config import Config
 
 log = logging.getLogger(__name__)
@@ -66,8 +67,16 @@ CONFIRM_LIMIT_S = 0.3
 class GateLoop:
     """Joins announcements and inspections into results, once and in time."""
 
-    def __init__(self, config: Config, clock: Clock, context: Context) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        context: Context,
+        on_confirmed: Callable[[FrameKey, int], None] | None = None,
+    ) -> None:
         """Open ledger, evidence and sockets; the broker is connected to in the background.
+
+        ``on_confirmed`` is the publisher's.
 
         Raises:
             LedgerError: The ledger is not writable.
@@ -85,7 +94,8 @@ class GateLoop:
         self._identity = {"boot": boot, "cfg": config.digest}
         topics = Topics(config.mqtt.prefix, line.site, line.area, line.line, line.station)
         self._wakeup = Wakeup()
-        self._publisher = Publisher(broker_settings(config.mqtt, f"gate-{boot}"), topics, identity)
+        settings = broker_settings(config.mqtt, f"gate-{boot}")
+        self._publisher = Publisher(settings, topics, identity, on_confirmed)
         self._ledger = Ledger(config.ledger.path, config.ledger.synchronous, identity)
         memory = LineMemory(self._ledger.db)
         self._gate = Gate(
@@ -116,8 +126,8 @@ class GateLoop:
         self._busy = False
         self._broker_was_there: bool | None = None
         """None until it was there once."""
-        self._next_heartbeat_ns = self._next_summary_ns = 0
-        self._next_disk_ns = self._next_counts_ns = 0
+        self._next_heartbeat_ns = self._next_summary_ns = self._next_disk_ns = 0
+        self._next_counts_ns = 0
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Close what an earlier gate left open, then work until ``stop``.

@@ -12,13 +12,21 @@ from pipeline.gate_loop import GateLoop
 from pipeline.line_lock import ledger_lock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edge.contract import State
+    from edge.frame import FrameKey
     from edge.sockets import Context
     from pipeline.config import Config
 
 
-def run_gate(config: Config, *, supervised: bool) -> None:
-    """Run the gate until it is told to stop.
+def run_gate(
+    config: Config,
+    *,
+    supervised: bool,
+    on_confirmed: Callable[[FrameKey, int], None] | None = None,
+) -> None:
+    """Run the gate until it is told to stop; ``on_confirmed`` is the publisher's.
 
     Raises:
         LineLockError: Another gate writes this ledger.
@@ -28,7 +36,7 @@ def run_gate(config: Config, *, supervised: bool) -> None:
     stop = stage_stop_flag(supervised=supervised)
     with ledger_lock(config.ledger.path):
         context: Context = zmq.Context()
-        loop = GateLoop(config, SystemClock(), context)
+        loop = GateLoop(config, SystemClock(), context, on_confirmed)
         announce_ready(supervised=supervised)
         last: State = "FAULT"
         try:

@@ -42,8 +42,20 @@ class Publisher:
         settings: BrokerSettings,
         topics: Topics,
         identity: LineIdentity,
+        on_confirmed: Callable[[FrameKey, int], None] | None = None,
     ) -> None:
-        """Prepare the session; ``start`` makes it."""
+        """Prepare the session; ``start`` makes it.
+
+        Args:
+            settings: Where the broker is.
+            topics: Of this line.
+            identity: What all its results have in common.
+            on_confirmed: Called in :meth:`settle` with each frame whose live result the
+                broker has confirmed, and when it had, monotonic.
+        """
+        self._on_confirmed = on_confirmed
+        self._told: dict[int, FrameKey] = {}
+        """Frames whose live result is on its way, by its receipt; kept for ``on_confirmed``."""
         self._topics = topics
         self._identity = identity
         self._state: State = "WARMING"
@@ -118,6 +130,8 @@ class Publisher:
         """Publish a frame result's payload, kept as ``number``, while its deadline lasts."""
         until_ns = self._until_ns(result, result.verdict)
         if now_ns < until_ns:
+            if self._on_confirmed is not None:
+                self._told[number] = result.key
             self._live("verdict", payload, until_ns, number, outbox)
 
     def part(
@@ -149,6 +163,9 @@ class Publisher:
             self._reconnected = False
             outbox.resume()
         for outcome in self._session.outcomes():
+            key = self._told.pop(outcome.receipt, None)
+            if key is not None and outcome.confirmed and self._on_confirmed is not None:
+                self._on_confirmed(key, outcome.at_ns)
             if outcome.receipt < 0:
                 if not outcome.confirmed:
                     self._owe(outcome.receipt)

@@ -5,6 +5,10 @@ a few with one call of the backbone, sends each inspection to the gate at once
 and the image of a frame worth keeping after it. An order of the gate holds for
 every frame inspected after it was read. The scorer holds no promise: if it dies, the gate
 answers for its frames. The inspector is given, so nothing here imports torch.
+
+With a worker the inspector works in that thread, one turn at a time. Meanwhile the loop
+takes the frames that arrive and has the next turn made ready; orders wait for the end of
+the turn, so whatever has a state changes in one order only.
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import zmq
 
 from edge.sockets import (
@@ -26,8 +29,8 @@ from edge.sockets import (
     receive_all,
     try_send,
 )
+from edge.wakeup import Wakeup
 from edge.wire import (
-    BYTE_BITS,
     Credit,
     Hello,
     Order,
@@ -38,14 +41,15 @@ from edge.wire import (
     decode_note,
     encode_note,
 )
+from pipeline.evidence_encoder import EvidenceEncoder
 from pipeline.frame_turns import FrameTurns
-from pipeline.heatmap import HeatmapError, encode_png
-from pipeline.inspection import encode_evidence, encode_inspection
+from pipeline.inspection import encode_inspection
 from pipeline.line_keys import line_keys
 from pipeline.scorer_orders import FrameInspector, ScorerOrders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import ThreadPoolExecutor
 
     from edge.clock import Clock
     from edge.frame import Frame
@@ -104,7 +108,13 @@ class Scoring:
     """Moves frames from the cameras through the inspector to the gate."""
 
     def __init__(
-        self, config: Config, inspector: FrameInspector, model: str, clock: Clock, context: Context
+        self,
+        config: Config,
+        inspector: FrameInspector,
+        model: str,
+        clock: Clock,
+        context: Context,
+        worker: ThreadPoolExecutor | None = None,
     ) -> None:
         """Bind for the cameras and connect to the gate.
 
@@ -114,6 +124,8 @@ class Scoring:
             model: Digest of backbone and weights, told to the gate.
             clock: For presence and the drain at the end.
             context: Owner of the sockets.
+            worker: One thread, for the inspector to work in; shut down by ``close``.
+                Without it the loop inspects itself, and nothing is made ready meanwhile.
 
         Raises:
             KeysError: The keys of the line cannot be read.
@@ -141,12 +153,21 @@ class Scoring:
         self._held = FrameTurns()
         self._unsent: deque[list[bytes]] = deque()
         self._next_presence_ns = 0
+        self._worker = worker
+        self._wakeup = Wakeup()
+        self._evidence = EvidenceEncoder(self._wakeup.set)
+        self._prepared = 0
+        """Frames of the next turn that are made ready."""
+        self._busy = zmq.Poller()
+        self._busy.register(self._cameras, zmq.POLLIN)
+        self._busy.register(self._wakeup.fileno(), zmq.POLLIN)
 
     def run(self, stop: Callable[[], bool]) -> None:
         """Inspect until ``stop``; then finish what is held or on its way, without new credit."""
         poller = zmq.Poller()
         poller.register(self._cameras, zmq.POLLIN)
         poller.register(self._gate, zmq.POLLIN)
+        poller.register(self._wakeup.fileno(), zmq.POLLIN)
         while not stop():
             poller.poll(0 if self._held else POLL_MS)
             self.step()
@@ -157,18 +178,21 @@ class Scoring:
             if self._clock.monotonic_ns() > until:
                 log.warning("stopped with %d frames not inspected", len(self._held))
                 break
+        self._unsent += self._evidence.finish()
+        self._flush()
         try_send(self._gate, [encode_note(ScorerLeft(scorer=self._boot))])
 
     def step(self) -> None:
         """Take what has arrived, inspect a frame or a batch, send what can be sent."""
+        self._wakeup.clear()
         self._take_messages()
         self._take_orders()
-        now = self._clock.monotonic_ns()
-        if now >= self._next_presence_ns:
-            self._next_presence_ns = now + PRESENCE_NS
-            self._say_presence()
-        if turn := self._held.take(self._inspector.batch_frames):
+        self._say_presence()
+        # What is made ready is the whole turn, so that it is not made ready in vain.
+        limit, self._prepared = self._prepared or self._inspector.batch_frames, 0
+        if turn := self._held.take(limit):
             self._inspect(turn)
+        self._unsent += self._evidence.done()
         self._flush()
 
     def _flush(self) -> None:
@@ -180,8 +204,12 @@ class Scoring:
 
     def close(self) -> None:
         """Close the sockets; inspections on their way get their linger time."""
+        if self._worker is not None:
+            self._worker.shutdown()
+        self._evidence.close()
         self._cameras.close()
         self._gate.close()
+        self._wakeup.close()
 
     def _take_messages(self) -> None:
         for identity, *parts in receive_all(self._cameras):
@@ -213,6 +241,10 @@ class Scoring:
             self._next_presence_ns = 0
 
     def _say_presence(self) -> None:
+        now = self._clock.monotonic_ns()
+        if now < self._next_presence_ns:
+            return
+        self._next_presence_ns = now + PRESENCE_NS
         up = ScorerUp(scorer=self._boot, model=self._model, recipe=self._inspector.recipe)
         try_send(self._gate, [encode_note(up)])
 
@@ -227,22 +259,39 @@ class Scoring:
 
     def _inspect(self, turn: Sequence[tuple[bytes, Frame]]) -> None:
         frames = [frame for _, frame in turn]
-        alone = len(frames) == 1
-        seen = (
-            [self._inspector.inspect(frames[0])] if alone else self._inspector.inspect_batch(frames)
-        )
+        if self._worker is None:
+            seen = self._seen(frames)
+        else:
+            seen = self._seen_beside(self._worker, frames)
         for (sender, frame), inspection in zip(turn, seen, strict=True):
             self._settle(sender, frame, inspection)
+
+    def _seen(self, frames: Sequence[Frame]) -> list[Inspection]:
+        alone = len(frames) == 1
+        return (
+            [self._inspector.inspect(frames[0])] if alone else self._inspector.inspect_batch(frames)
+        )
+
+    def _seen_beside(self, worker: ThreadPoolExecutor, frames: Sequence[Frame]) -> list[Inspection]:
+        """Let the worker inspect; until it is done take frames in, and have the next made ready."""
+        work = worker.submit(self._seen, frames)
+        work.add_done_callback(lambda _work: self._wakeup.set())
+        while not work.done():
+            if not self._prepared and (heads := self._held.heads(self._inspector.batch_frames)):
+                self._prepared = len(heads)
+                self._inspector.prepare(heads)
+            self._busy.poll(POLL_MS)
+            self._wakeup.clear()
+            self._take_messages()
+            self._say_presence()
+        return work.result()
 
     def _settle(self, sender: bytes, frame: Frame, inspection: Inspection) -> None:
         """Send what the inspector said, and let the camera send its next frame."""
         self._unsent.append([b"inspection", *encode_inspection(inspection)])
         self._flush()
         if inspection.evidence:
-            try:
-                self._unsent.append([b"evidence", *encode_evidence(frame.key, _image(frame))])
-            except HeatmapError as error:
-                log.error("no evidence of %s: %s", frame.key, error)
+            self._evidence.put(frame)
         self._link(sender).finished(frame.key.boot)
         self._grant(sender)
 
@@ -251,12 +300,3 @@ class Scoring:
         if link.boot and not self._stopping:
             credit = Credit(boot=link.boot, settled=link.settled, window=self._window)
             try_send(self._cameras, [sender, encode_note(credit)])
-
-
-def _image(frame: Frame) -> bytes:
-    """Return the frame as PNG, its values moved up to fill 8 or 16 bits."""
-    container_bits = BYTE_BITS if frame.bit_depth <= BYTE_BITS else 2 * BYTE_BITS
-    pixels = frame.pixels << (container_bits - frame.bit_depth)
-    if frame.pixel_format == "rgb":
-        return encode_png(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    return encode_png(pixels)

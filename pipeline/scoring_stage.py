@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import zmq
@@ -26,9 +27,13 @@ def run_scoring(config: Config, *, supervised: bool) -> None:
             be used; the message says which.
     """
     stop = stage_stop_flag(supervised=supervised)
-    inspector, model = build_inspector(config)
+    # It is built where it works: each thread that multiplies has a team of threads of its
+    # own, and more of them than cores would make all of them wait for one another longer.
+    worker = ThreadPoolExecutor(1, "inspector")
+    inspector, model = worker.submit(build_inspector, config).result()
+    inspector.prepare([])
     context: Context = zmq.Context()
-    loop = Scoring(config, inspector, model, SystemClock(), context)
+    loop = Scoring(config, inspector, model, SystemClock(), context, worker)
     announce_ready(supervised=supervised)
     try:
         loop.run(stop.is_set)

@@ -136,6 +136,18 @@ def test_time_decides_when_the_turn_comes() -> None:
     assert (broker.queue.confirmed, broker.queue.unsent) == (1, 1)
 
 
+def test_outcome_says_when_the_broker_answered() -> None:
+    """An outcome is dated by the broker's answer, not by the publish or by who reads it."""
+    broker = Broker(clock_ns=[10])
+    broker.queue.put(verdict(0))
+
+    broker.clock_ns[0] = 25
+    broker.answer()
+    broker.clock_ns[0] = 90
+
+    assert [outcome.at_ns for outcome in broker.queue.outcomes()] == [25]
+
+
 def test_what_comes_too_late_is_refused() -> None:
     """A message whose time has passed is refused at once, and so gets no outcome."""
     broker = Broker(clock_ns=[10])

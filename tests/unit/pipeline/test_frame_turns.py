@@ -46,6 +46,21 @@ def test_slow_sender_waits_for_one_turn() -> None:
     assert seqs(taken) == [(b"fast", 4), (b"slow", 1)]
 
 
+def test_heads_are_what_comes_next_whatever_is_put_in() -> None:
+    """The first frame of each sender waits on, and is taken first by a turn of as many."""
+    turns = FrameTurns()
+    for sender, seq in ((b"a", 1), (b"a", 2), (b"b", 1)):
+        turns.put(sender, frame(seq))
+
+    heads = turns.heads(8)
+    for sender, seq in ((b"c", 1), (b"b", 2), (b"a", 3)):
+        turns.put(sender, frame(seq))
+
+    assert [one.key.seq for one in heads] == [1, 1]
+    assert all(one is taken for one, (_, taken) in zip(heads, turns.take(2), strict=True))
+    assert len(turns.heads(1)) == 1
+
+
 def test_no_more_than_the_limit() -> None:
     """A batch is never larger than asked for, and the rest waits."""
     turns = FrameTurns()
