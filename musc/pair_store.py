@@ -5,7 +5,7 @@ A slot is a place in memory. Which slots hold a frame, and which frame has to go
 with the slots that are named, and nothing else is touched.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -169,6 +169,40 @@ class PairStore:
         for i, (slot, frame) in enumerate(zip(slots, frames, strict=True)):
             new.store(slot, frame, self.image_features[slot], sorted(slots[:i]), kernel)
         return new
+
+    def state(self, slots: Sequence[int]) -> dict[str, Tensor]:
+        """Copy the numbers of n slots, for :meth:`restore`.
+
+        Returns:
+            The fields of ``Centred`` [S, n, ...], ``nearest`` [n, n, G, P],
+            ``image_features`` [n, D] and, where channels are chosen, ``axes`` [S, C, K].
+        """
+        index = torch.tensor(slots, device=self.nearest.device)
+        state = {name: held[:, index] for name, held in self.frames._asdict().items()}
+        state["nearest"] = self.nearest[index[:, None], index]
+        state["image_features"] = self.image_features[index]
+        return state if self.axes is None else state | {"axes": self.axes.clone()}
+
+    def restore(
+        self, slots: Sequence[int], state: Mapping[str, Tensor], kernel: PairKernel
+    ) -> None:
+        """Put n frames and all their pairs into slots, as :meth:`state` gave them.
+
+        Args:
+            slots: Where they go, in the order of the state.
+            state: The numbers, on any device.
+            kernel: How frames are compared.
+        """
+        index = torch.tensor(slots, device=self.nearest.device)
+        with torch.no_grad():
+            for name, held in self.frames._asdict().items():
+                held[:, index] = state[name].to(held.device)
+            self.nearest[index[:, None], index] = state["nearest"].to(self.nearest)
+            self.image_features[index] = state["image_features"].to(self.image_features)
+        for number, slot in enumerate(slots):
+            frame = Centred(*(state[name][:, number] for name in Centred._fields))
+            known = self._memory is not None
+            self._digests[slot] = frame_digest(frame, kernel.rule) if known else b""
 
     def squared_distances(self, slot: int, peers: Sequence[int]) -> Tensor:
         """Squared distances of one slot's tokens to the nearest of each peer, [n, G, P]."""

@@ -16,8 +16,7 @@ Main path: ``SlidingMuSc``; its naive twin is ``msm.mutual_scores`` over the
 voters, and tests hold one to the other after every step.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -29,8 +28,7 @@ from musc.pair_kernel import PairKernel, centre
 from musc.pair_memory import PairMemory
 from musc.pair_store import PairStore
 from musc.projection import check_channels
-
-_Shapes: TypeAlias = tuple[tuple[int, ...], tuple[int, ...]]  # of tokens and image feature
+from musc.sliding_state import Contents, Rules, Shapes, check_shapes, packed, unpacked
 
 
 class SlotError(ValueError):
@@ -90,12 +88,14 @@ class SlidingMuSc:
         self._device = torch.device(device)
         self._dtype = dtype
         self._memory = memory
+        own = (capacity, self._degrees, locality, channels)
+        self._rules = Rules(*own, dtype, self._device, self._kernel, memory)
         if self._device.type == "cpu" and msm.wide_dtype(dtype) == torch.float32:
             compile_now()
         self._votes: dict[int, bool] = {}  # occupied slots, oldest first
         self._masked: dict[int, frozenset[int]] = {}  # by slot, who does not count for its score
         self._rings: PairStore | None = None
-        self._shapes: _Shapes | None = None
+        self._shapes: Shapes | None = None
 
     @property
     def capacity(self) -> int:
@@ -145,7 +145,7 @@ class SlidingMuSc:
             SlotError: Full, and nobody votes.
         """
         shapes = (tuple(tokens.shape), tuple(image_feature.shape))
-        self._check_shapes(shapes)
+        check_shapes(shapes, self._shapes)
         with torch.no_grad():
             rings = self._rings and self._rings.reduced(self.slots, self._degrees, self._kernel)
             axes = None if rings is None else rings.axes
@@ -297,22 +297,18 @@ class SlidingMuSc:
             raise SlotError(msg)
         return torch.stack([self._occupied(slot).image_features[slot] for slot in wanted])
 
-    def _check_shapes(self, shapes: _Shapes) -> None:
-        """Refuse a frame unlike the first.
+    def state(self) -> dict[str, Tensor]:
+        """Copy all that later scores depend on; ``sliding_state`` says what that is."""
+        held = Contents(self._votes, self._masked, self._rings, self._shapes)
+        return packed(held, self._rules)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Become the window that gave ``state``; no pair is compared again.
 
         Raises:
-            ValueError: The message names both shapes.
+            ValueError: It is no state of a window like this one; nothing has changed.
         """
-        if self._shapes is None and tuple(map(len, shapes)) != (3, 1):
-            wanted = "[S, P, C] and [D]"
-        elif self._shapes is not None and shapes != self._shapes:
-            wanted = f"{self._shapes[0]} and {self._shapes[1]} as at the first push"
-        else:
-            return
-        msg = (
-            f"tokens and image_feature have the shapes {shapes[0]} and {shapes[1]}, wanted {wanted}"
-        )
-        raise ValueError(msg)
+        self._votes, self._masked, self._rings, self._shapes = unpacked(state, self._rules)
 
     def _choose_slot(self) -> tuple[int, int | None]:
         """The slot for a new frame, and the slot whose frame must go.
