@@ -55,7 +55,7 @@ class StressPlan:
     """Seeds that have a ramp: it is the longest stream, and there are two ways to go."""
     light: float = 0.15
     """By how much it does."""
-    step: float = 0.5
+    step: float = 0.2
     """Factor of a sudden change of light."""
     step_parts: int = 80
     judged: int = 6000

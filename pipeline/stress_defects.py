@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.stress_figures import Outcome, first_with, share
+from pipeline.stress_figures import REGIME_CHANGE, SAME_DEFECT, Outcome, first_with, share
 from pipeline.stress_line import SIDES
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pipeline.stress_figures import Figures
     from pipeline.stress_line import Side
 
-SAME_DEFECT = "same_defect"
 NOTICEABLE = 0.15
 """Share of a window's parts with the same defect at which an event is due."""
 
@@ -109,9 +108,11 @@ def _burst_figures(bench: SeedBench, streams: Sequence[Stream], length: int, sid
 
 
 def _events(streams: Sequence[Stream], side: Side) -> Figures:
-    """Count the streams in which the event of a repeated defect came."""
-    shown = [first_with(SAME_DEFECT, stream.readings(side)) is not None for stream in streams]
-    return {SAME_DEFECT: sum(shown)}
+    """Count the streams in which a person was called, by the kind of event."""
+    return {
+        kind: sum(first_with(kind, stream.readings(side)) is not None for stream in streams)
+        for kind in (SAME_DEFECT, REGIME_CHANGE)
+    }
 
 
 def shares(bench: SeedBench) -> list[Outcome]:
@@ -152,7 +153,7 @@ def _share(bench: SeedBench, number: int, part: float) -> Outcome:
         came = first_with(SAME_DEFECT, readings)
         return {
             **bench.base(stream.seen[side][plan.warm_up :], side),
-            SAME_DEFECT: int(came is not None),
+            **_events([stream], side),
             "event_after": None if came is None or due is None else float(came - due),
         }
 

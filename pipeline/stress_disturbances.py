@@ -14,7 +14,7 @@ import numpy as np
 
 from edge.sources.repeats import Repeats
 from pipeline.stress_calibration import FAMILIES, calibration
-from pipeline.stress_figures import first_with, mean_score, share
+from pipeline.stress_figures import REGIME_CHANGE, SAME_DEFECT, first_with, mean_score, share
 from pipeline.stress_pictures import lit, noisy
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ STALE_FRAMES = 3
 """Equal pictures at which a camera is STALE, as by default."""
 NOMINAL = 8
 """Parts in a row that pass: the line is as it was."""
-REGIME_CHANGE = "regime_change"
+CALLS = {REGIME_CHANGE, SAME_DEFECT}
+"""Events that an operator answers: the parts are good, so they are released."""
 BELT_STOPPED = "belt_stopped"
 
 
@@ -99,6 +100,7 @@ def ramp(bench: SeedBench) -> list[Outcome]:
         return {
             **bench.base(stream.seen[side][plan.warm_up :], side),
             REGIME_CHANGE: sum(REGIME_CHANGE in one.events for one in readings),
+            SAME_DEFECT: sum(SAME_DEFECT in one.events for one in readings),
             "score_ratio": _ratio(readings, plan.window),
         }
 
@@ -115,11 +117,14 @@ def step(bench: SeedBench) -> list[Outcome]:
     def figures_of(side: Side) -> Figures:
         readings = stream.readings(side, plan.warm_up)
         came = first_with(REGIME_CHANGE, readings)
+        called = [i for i, one in enumerate(readings) if CALLS & {*one.events}]
         nominal = _nominal_from(readings[answered if side in stream.released else 0 :])
         return {
             **bench.base(stream.seen[side][plan.warm_up :], side),
             REGIME_CHANGE: int(came is not None),
-            "event_after": None if came is None else float(came),
+            SAME_DEFECT: int(first_with(SAME_DEFECT, readings) is not None),
+            "event_after": float(called[0]) if called else None,
+            "released": int(side in stream.released),
             "nominal": int(nominal is not None),
             "nominal_after": None if nominal is None else float(nominal),
             "passed_at_once": share(one.verdict == "PASS" for one in readings[:NOMINAL]),
@@ -158,14 +163,14 @@ def _judged(bench: SeedBench, family: Family) -> Outcome:
 
 
 def _under(bench: SeedBench, gains: Sequence[float], answered: int | None = None) -> Stream:
-    """Show good parts under changing light; an operator answers a change of regime in time."""
+    """Show good parts under changing light; an operator answers what a line has told."""
     stream = bench.warmed()
     changed: set[Side] = set()
     for number, gain in enumerate(gains):
         if number == answered:
             stream.release(changed)
         shown = stream.show(lit(bench.belt.good(bench.plan.warm_up + number), gain))
-        changed |= {side for side, one in shown.items() if REGIME_CHANGE in one.events}
+        changed |= {side for side, one in shown.items() if CALLS & {*one.events}}
     return stream
 
 

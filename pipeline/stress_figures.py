@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from pipeline.stress_line import Reading, Side
 
+SAME_DEFECT, REGIME_CHANGE = "same_defect", "regime_change"
+"""Kinds of events that call a person."""
 Figures: TypeAlias = dict[str, int | float | None]
 
 BY_SEED = ("recall", "auroc")

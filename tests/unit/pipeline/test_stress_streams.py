@@ -11,15 +11,17 @@ import pytest
 from factories import FakeBackbone
 from stress_rig import TINY, DrawnParts, silent_view, tiny_bench, tiny_rig
 
+from pipeline.inspector import Inspector
 from pipeline.stress import SCENARIOS, Stress, StressError, measure
 from pipeline.stress_bench import SeedBench
 from pipeline.stress_defects import burst, cold_start, found_alone, iid, poisoning, shares
 from pipeline.stress_disturbances import judged_for_long, ramp, step, stopped_belt
-from pipeline.stress_line import SIDES, Lines
+from pipeline.stress_line import SIDES, Lines, side_config
 from pipeline.stress_parts import Belt
 
 if TYPE_CHECKING:
     from edge.sources import Capture
+    from pipeline.stress_bench import Stream
     from pipeline.stress_figures import Figures, Outcome
 
 
@@ -31,12 +33,14 @@ class Witness(SeedBench):
         plan = replace(TINY, **fields)
         super().__init__(tiny_rig(plan), Belt(DrawnParts(), 0, 3 * plan.window), plan, 0)
         self.streams: list[list[Capture]] = []
+        self.shown: list[Stream] = []
 
     def fresh(self):  # noqa: ANN201 - as its parent
         """Return a stream whose parts are kept."""
         stream, shown = super().fresh(), []
         show = stream.show
         self.streams.append(shown)
+        self.shown.append(stream)
 
         def show_and_keep(capture: Capture, **kind: Any):  # noqa: ANN202 - as its parent
             shown.append(capture)
@@ -247,6 +251,19 @@ def test_operator_releases_only_what_changed() -> None:
     stream.release([])
 
     assert stream.released == set()
+
+
+def test_memories_change_nothing() -> None:
+    """Both lines say by the bit what they say with a backbone and windows of their own."""
+    bench = Witness(bursts=(1, 5), defects=2)
+    list(found_alone(bench))
+
+    for shown, stream in zip(bench.streams[-2:], bench.shown[-2:], strict=True):
+        for side in SIDES:
+            alone = Inspector(side_config(side, TINY.window), FakeBackbone(), "a89d1abb")
+            lines = Lines({side: alone}, f"{0:016x}", lambda: None)
+            said = [lines.show(capture)[side] for capture in shown]
+            assert said == stream.readings(side)
 
 
 def test_drawn_scores_go_through_the_judge() -> None:
