@@ -16,7 +16,7 @@ import zmq
 from edge.clock import SystemClock
 from edge.stopping import StopFlag
 from pipeline.config_file import load_config
-from pipeline.inspection import Inspection
+from pipeline.inspection import Inspection, Pinning
 from pipeline.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -64,6 +64,18 @@ class Receiver:
 
     def reset(self, camera: str | None = None) -> None:
         """Make no difference."""
+
+    def pin(self, camera: str, boot: str, seq: int) -> Pinning:  # noqa: ARG002 - the protocol's
+        """Hold no frame."""
+        return "unknown_frame"
+
+    def unpin(self, camera: str | None = None) -> int:  # noqa: ARG002 - the protocol's
+        """Hold no frame."""
+        return 0
+
+    def release(self, camera: str | None = None) -> list[str]:  # noqa: ARG002 - the protocol's
+        """Keep nothing apart."""
+        return []
 
 
 def checksum(pixels: Pixels) -> str:

@@ -15,7 +15,13 @@ from pydantic import Field, model_validator
 from pipeline.config_alarm import Alarm, default_alarms
 from pipeline.config_camera import Camera, PushedCamera
 from pipeline.config_geometry import GEOMETRY_KEYS
-from pipeline.config_method import CALIBRATION_PEERS, JudgeSettings, MuscSettings, WindowSettings
+from pipeline.config_method import (
+    CALIBRATION_PEERS,
+    JudgeSettings,
+    MuscSettings,
+    WindowSettings,
+    scores_needed,
+)
 from pipeline.config_plant import (
     EvidenceSettings,
     LedgerSettings,
@@ -75,10 +81,11 @@ class Config(Settings):
         if len(set(names)) != len(names):
             msg = f"alarm names must differ: {', '.join(names)}"
             raise ValueError(msg)
-        if self.judge.method == "robust_z" and self.window.size_frames <= CALIBRATION_PEERS:
+        if self.judge.method != "fixed" and self.window.size_frames <= CALIBRATION_PEERS:
             msg = (
-                f"window.size_frames = {self.window.size_frames}: judge.method = 'robust_z' needs "
-                f"at least {CALIBRATION_PEERS + 1}, scores of fewer peers cannot be compared"
+                f"window.size_frames = {self.window.size_frames}: judge.method = "
+                f"{self.judge.method!r} needs at least {CALIBRATION_PEERS + 1}, "
+                "scores of fewer peers cannot be compared"
             )
             raise ValueError(msg)
         counted = [c.id for c in self.camera if c.part_id == "counter" and c.id in self.views]
@@ -93,6 +100,21 @@ class Config(Settings):
             msg = (
                 f"camera {free[0]}: interval_ms = 0 with transport.policy = 'drop_oldest' "
                 "would drop most frames; give interval_ms or use policy = 'wait'"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _rejects_are_supported(self) -> Self:
+        """Regions share what may be rejected, so that each needs more scores to tell its part."""
+        most = max(self.camera, key=lambda camera: camera.regions)
+        share = self.judge.rejects_per_1000 / most.regions
+        needed = scores_needed(share)
+        if self.judge.method != "fixed" and needed > self.judge.history_scores:
+            msg = (
+                f"camera {most.id}: {most.regions} regions share judge.rejects_per_1000 = "
+                f"{self.judge.rejects_per_1000:g}, {share:.3g} each; judge.history_scores = "
+                f"{self.judge.history_scores} can never support it, it needs at least {needed}"
             )
             raise ValueError(msg)
         return self

@@ -16,8 +16,8 @@ from musc.anomaly_map import upsample
 from pipeline.batch_score import CHUNK, FolderScores, score_text, write_csv
 from pipeline.heatmap import decode_8bit, encode_png, overlay
 from pipeline.image_folder import load_image, output_names
-from pipeline.judge import robust_threshold
 from pipeline.regions import grid_to_sensor
+from pipeline.robust_z import robust_threshold
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -81,15 +81,15 @@ class StandInInspector:
         for known in [camera] if camera is not None else list(self._seen):
             self._seen[known] = 0
 
-    def pin(self, camera: str, boot: str, seq: int) -> Pinning:
+    def pin(self, camera: str, boot: str, seq: int) -> Pinning:  # noqa: ARG002 - the protocol's
         """Hold no frames."""
         return "unknown_frame"
 
-    def unpin(self, camera: str | None = None) -> int:
+    def unpin(self, camera: str | None = None) -> int:  # noqa: ARG002 - the protocol's
         """Hold no frames."""
         return 0
 
-    def release(self, camera: str | None = None) -> list[str]:
+    def release(self, camera: str | None = None) -> list[str]:  # noqa: ARG002 - the protocol's
         """Keep nothing apart."""
         return []
 
