@@ -21,9 +21,11 @@ it, ``withdraw`` forgets it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipeline.inspection import RefinedScore, StreamEvent
+from pydantic import TypeAdapter
+
+from pipeline.inspection import Admission, RefinedScore, StreamEvent
 from pipeline.lookalikes import explains
 from pipeline.repeated_defects import (
     NO_EPISODE,
@@ -35,8 +37,9 @@ from pipeline.repeated_defects import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pipeline.config_method import WindowSettings
-    from pipeline.inspection import Admission
     from pipeline.lookalikes import Flags
     from pipeline.stream_window import Held, StreamWindow
     from pipeline.window_scores import Look, WindowScores
@@ -96,6 +99,9 @@ class GuardState:
     """Copies in a row, up to the newest frame."""
     episode: Episode = NO_EPISODE
     degraded: bool = False
+
+
+_STATE = TypeAdapter(GuardState)
 
 
 class _SecondLook(NamedTuple):
@@ -192,6 +198,19 @@ class AdmissionGuard:
     def withdraw(self) -> None:
         """Forget what was considered last."""
         self._plan = None
+
+    def saved(self) -> dict[str, Any]:
+        """Return what a restart needs beside the window, as JSON."""
+        saved: dict[str, Any] = _STATE.dump_python(self._state, mode="json")
+        return saved
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Remember what the guard did that gave ``saved``.
+
+        Raises:
+            ValueError: It is nothing that a guard remembers.
+        """
+        self._state = _STATE.validate_python(saved)
 
     def release(self) -> list[str]:
         """Give the vote to what failed and was kept apart; return the parts, oldest first.

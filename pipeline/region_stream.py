@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,6 +28,8 @@ from pipeline.window_scores import WindowScores
 from pipeline.worst_region import RegionScores
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from musc.pair_memory import PairMemory
@@ -64,6 +66,7 @@ class RegionStream:
         """
         musc, judge, window = config.musc, config.judge, config.window
         self._pins = window.pins_frames
+        self._device = device
         self._neighbours = tuple(musc.neighbours)
         self._rescores = judge.score == "rescored"
         sliding = SlidingMuSc(
@@ -170,6 +173,37 @@ class RegionStream:
         pins = self.window.pins
         self.window.evict(pins)
         return len(pins)
+
+    def state(self) -> dict[str, Any]:
+        """Copy what a restart needs, between two frames; JSON but for tensors and numpy arrays.
+
+        Raises:
+            ValueError: A frame is neither kept nor withdrawn.
+        """
+        features = [feature for _, feature in self._scored]
+        return {
+            "window": self.window.state(),
+            "looks": self._looks.state(),
+            "guard": self.guard.saved(),
+            "judge": self._judge.state(),
+            "scores": [score for score, _ in self._scored],
+            "image_features": torch.stack(features) if features else torch.zeros(0, 0),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on, from empty, as the stream that gave ``state``: all later scores are the same.
+
+        Raises:
+            ValueError: It is no state of a stream with these settings; the message says
+                what is wrong, and this stream is of no use any more.
+        """
+        self.window.restore(state["window"])
+        self._looks.restore(state["looks"])
+        self.guard.restore(state["guard"])
+        self._judge.restore(state["judge"])
+        features = state["image_features"].to(self._device)
+        pairs = zip(map(float, state["scores"]), features, strict=True)
+        self._scored = deque(pairs, maxlen=self._scored.maxlen)
 
     def _rescored(self, raw: float, image_feature: Tensor) -> float:
         """Smooth a score over those before it."""

@@ -16,10 +16,12 @@ a full window makes room, as it would for any frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from pydantic import TypeAdapter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -52,6 +54,9 @@ class Held:
     """Raw score over the deciding one."""
     refined: bool = False
     """Whether it was looked at once more."""
+
+
+_HELD = TypeAdapter(list[tuple[int, Held]])
 
 
 class StreamWindow:
@@ -146,6 +151,31 @@ class StreamWindow:
             for slot, one in self._held.items()
             if slot != self.newest and not one.refined and self._votes - one.votes_before > votes
         ]
+
+    def state(self) -> dict[str, Any]:
+        """Copy what a restart needs, between two frames; JSON but for tensors.
+
+        Raises:
+            ValueError: A frame has no place yet.
+        """
+        if self.newest is not None:
+            msg = f"the frame in slot {self.newest} has no place yet"
+            raise ValueError(msg)
+        held = _HELD.dump_python(list(self._held.items()), mode="json")
+        return {"held": held, "votes": self._votes, "frames": self.window.state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Hold what the window held that gave ``state``, in an empty window.
+
+        Raises:
+            ValueError: It is no state of a window like this; nothing is promised of this one.
+        """
+        held = dict(_HELD.validate_python(state["held"]))
+        self.window.restore(state["frames"])
+        if tuple(held) != self.window.slots:
+            msg = f"held: slots {list(held)}, the tensors are of {list(self.window.slots)}"
+            raise ValueError(msg)
+        self._held, self._votes, self.newest = held, int(state["votes"]), None
 
     def _in(self, place: str) -> list[int]:
         return [

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from musc.anomaly_map import frame_scores
 from pipeline.lookalikes import copies, look_alikes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -133,6 +133,19 @@ class WindowScores:
         self._medians.append(look.median)
         if look.ratio is not None:
             self._ratios.append(look.ratio)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is usual, for a restart."""
+        return {"medians": list(self._medians), "ratios": list(self._ratios)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Know what is usual as whoever gave ``state`` did.
+
+        Raises:
+            ValueError: There are no numbers.
+        """
+        self._medians = deque(map(float, state["medians"]), maxlen=LATEST)
+        self._ratios = deque(map(float, state["ratios"]), maxlen=LATEST)
 
     def _alike(
         self, peers: Sequence[int], copied: set[int], distances: Distances, limit: float
