@@ -23,6 +23,7 @@ from pipeline.regions import RegionsError, check_overlap, make_view
 if TYPE_CHECKING:
     from musc.vision_transformer import Backbone
     from pipeline.config import Config
+    from pipeline.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +35,12 @@ class BuildError(LineError):
     """The windows do not fit into this machine, or the regions into the frame; with the figure."""
 
 
-def build_inspector(config: Config) -> tuple[Inspector, str]:
+def build_inspector(config: Config, snapshots: Snapshots | None = None) -> tuple[Inspector, str]:
     """Return an inspector that is ready for its first frame, and its model's digest.
+
+    Args:
+        config: The line's settings.
+        snapshots: Windows that were kept, to go on with.
 
     Raises:
         WeightsError: The weights are missing and cannot be fetched.
@@ -59,7 +64,7 @@ def build_inspector(config: Config) -> tuple[Inspector, str]:
     _check_memory(config, backbone)
     # The first call of a network is slow; the first part should not pay for it.
     backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
-    return Inspector(config, backbone, model), model
+    return Inspector(config, backbone, model, snapshots=snapshots), model
 
 
 def check_regions(config: Config, patches_of_a_region: int) -> None:

@@ -54,6 +54,11 @@ class CameraIntake:
         self._layout: _Layout | None = None
         self._view: View | None = None
 
+    @property
+    def layout(self) -> str:
+        """What this camera's frames are like, in words; empty before the first usable one."""
+        return "" if self._layout is None else str(self._layout)
+
     def view(self, frame: Frame) -> View:
         """Return how the frame is looked at.
 

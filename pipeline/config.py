@@ -150,7 +150,7 @@ class Config(Settings):
         sections = {
             "recipe": self.line.recipe,
             "part": self.part.model_dump(exclude={"rate_per_minute"}),
-            "window": self.window.model_dump(),
+            "window": self.window.model_dump(exclude={"snapshot_s"}),
             "musc": self.musc.model_dump(exclude={"weights", "offline", "device", "batch_frames"}),
             "judge": self.judge.model_dump(),
             "camera": {c.id: c.model_dump(include=set(GEOMETRY_KEYS)) for c in self.camera},

@@ -42,6 +42,8 @@ class WindowSettings(Settings):
     """So many copies of a picture in a row, sensor noise aside, make a camera STALE; 0 never."""
     pins_frames: int = Field(default=4, ge=0, le=64)
     """Room for frames that are pinned as good ones."""
+    snapshot_s: float = Field(default=60.0, ge=0, le=86_400)
+    """Time between two snapshots of a window on the disk; 0 only at a stop and a new recipe."""
 
     @property
     def apart(self) -> int:

@@ -14,49 +14,34 @@ windows of all its regions or of none.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pipeline.camera_intake import CameraIntake, FrameRefusedError
-from pipeline.config_geometry import GeometrySettings
+from pipeline.camera_intake import FrameRefusedError
+from pipeline.camera_windows import LineWindows
 from pipeline.extraction import Extraction, Looked, attempt
 from pipeline.heatmap import strongest_box
 from pipeline.inspection import Inspection
-from pipeline.region_stream import NotFiniteError, RegionStream
+from pipeline.region_stream import NotFiniteError
 from pipeline.stream_window import FrameId
 from pipeline.worst_region import decide
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from edge.contract import State, Why
+    from edge.contract import Why
     from edge.frame import Frame
     from musc.backbone import Backbone, Features
     from musc.pair_memory import PairMemory
+    from pipeline.camera_windows import StreamKey
     from pipeline.config import Config
     from pipeline.inspection import Admission, Box, PatchScores, Pinning, RefinedScore
+    from pipeline.region_stream import RegionStream
     from pipeline.regions import View
+    from pipeline.snapshots import Snapshots
     from pipeline.worst_region import Outcome, RegionScores
 
 BATCH_FRAMES_CUDA = 8
 """Frames in one call where the config says nothing: a GPU is not filled by one small picture."""
-
-
-class StreamKey(NamedTuple):
-    """What has a window of its own."""
-
-    camera: str
-    region: int
-    recipe: str
-
-
-@dataclass(slots=True)
-class _Camera:
-    intake: CameraIntake
-    streams: list[tuple[StreamKey, RegionStream]] = field(default_factory=list)
-    """In the order of the view's regions; none before the first usable frame."""
-    state: State = "WARMING"
-    """As of the last scored frame."""
 
 
 class Inspector:
@@ -69,8 +54,9 @@ class Inspector:
         model: str,
         timer: Callable[[], float] = time.perf_counter,
         memory: PairMemory | None = None,
+        snapshots: Snapshots | None = None,
     ) -> None:
-        """Start with empty windows.
+        """Start with empty windows, or with those that were kept.
 
         Args:
             config: The line's settings.
@@ -78,21 +64,20 @@ class Inspector:
             model: Digest of backbone and weights, kept with each result.
             timer: Seconds; only for the reported compute time.
             memory: Pairs that were compared before, for lines that see the same frames.
+            snapshots: Where windows are kept, for a line that is restarted.
         """
         self._config = config
         self._backbone = backbone
         self._model = model
         self._timer = timer
-        self._memory = memory
-        self._recipe = config.line.recipe
-        self._geometry: dict[str, GeometrySettings] = {one.id: one for one in config.camera}
-        self._cameras: dict[str, _Camera] = {}
+        self.windows = LineWindows(config, backbone, model, memory, snapshots)
+        """The memory of all cameras, and when it should be written down."""
         self._extraction = Extraction(backbone, timer)
 
     @property
     def recipe(self) -> str:
         """The recipe that frames are inspected under now, at first the config's."""
-        return self._recipe
+        return self.windows.recipe
 
     @property
     def batch_frames(self) -> int:
@@ -107,32 +92,32 @@ class Inspector:
     @property
     def streams(self) -> tuple[StreamKey, ...]:
         """What has a window now."""
-        return tuple(key for camera in self._cameras.values() for key, _ in camera.streams)
+        return self.windows.keys
 
     def change_recipe(self, recipe: str) -> None:
-        """Inspect the frames from now on under ``recipe``, beginning with empty windows.
+        """Inspect the frames from now on under ``recipe``, with the windows that were kept of it.
 
-        The windows and judges of the recipe before are let go, so that memory
-        does not grow with the number of recipes. The recipe in use stays as it is.
+        Without any they begin empty. The windows and judges of the recipe before are kept
+        where there are snapshots, and let go, so that memory does not grow with the number
+        of recipes. The recipe in use stays as it is.
         """
-        if recipe != self._recipe:
-            self._recipe = recipe
-            self._cameras.clear()
+        self.windows.change_recipe(recipe)
 
     def reset(self, camera: str | None = None) -> None:
-        """Empty the windows and judges of one camera, or of all."""
-        kept = {name: one for name, one in self._cameras.items() if camera not in {None, name}}
-        self._cameras = kept
+        """Empty the windows and judges of one camera, or of all, kept ones included."""
+        self.windows.reset(camera)
 
     def pin(self, camera: str, boot: str, seq: int) -> Pinning:
         """Keep a frame as a good one, in each region's window that holds it, until it is let go."""
-        answers = [stream.pin(boot, seq) for stream in self._streams(camera)]
+        answers = [stream.pin(boot, seq) for stream in self.windows.streams(camera)]
+        self.windows.told(camera)
         told: tuple[Pinning, ...] = ("done", "pins_full")
         return next((one for one in told if one in answers), "unknown_frame")
 
     def unpin(self, camera: str | None = None) -> int:
         """Let the pinned frames of one camera, or of all, go; return how many."""
-        return sum(stream.unpin() for stream in self._streams(camera))
+        self.windows.told(camera)
+        return sum(stream.unpin() for stream in self.windows.streams(camera))
 
     def release(self, camera: str | None = None) -> list[str]:
         """Give the vote to what failed and was kept apart, of one camera or of all.
@@ -140,7 +125,9 @@ class Inspector:
         Returns:
             The parts, without repetition.
         """
-        parts = [part for stream in self._streams(camera) for part in stream.guard.release()]
+        streams = self.windows.streams(camera)
+        parts = [part for stream in streams for part in stream.guard.release()]
+        self.windows.told(camera)
         return list(dict.fromkeys(parts))
 
     def inspect(self, frame: Frame) -> Inspection:
@@ -173,11 +160,11 @@ class Inspector:
         together with what changes recipe or windows. The first call, best without
         frames, starts a thread.
         """
-        known = [frame for frame in frames if frame.key.camera in self._cameras]
+        known = [frame for frame in frames if frame.key.camera in self.windows]
         self._extraction.prepare(self._looked(known) if len(known) == len(frames) else [])
 
     def _looked(self, frames: Sequence[Frame]) -> list[Looked]:
-        return [Looked(frame, self._camera(frame.key.camera).intake) for frame in frames]
+        return [Looked(frame, self.windows.camera(frame.key.camera).intake) for frame in frames]
 
     def _inspect(
         self, frame: Frame, features: Features | FrameRefusedError, before_s: float
@@ -188,34 +175,6 @@ class Inspector:
             inspection = self._inspection(frame, inspection.why, str(inspection), {})
         spent_s = before_s + self._timer() - begin
         return inspection.model_copy(update={"compute_ms": 1000 * spent_s})
-
-    def _streams(self, camera: str | None) -> list[RegionStream]:
-        return [
-            stream
-            for name, one in self._cameras.items()
-            if camera in {None, name}
-            for _, stream in one.streams
-        ]
-
-    def _camera(self, name: str) -> _Camera:
-        if name not in self._cameras:
-            geometry = self._geometry.get(name, GeometrySettings())
-            self._cameras[name] = _Camera(CameraIntake(geometry, self._backbone))
-        return self._cameras[name]
-
-    def _streams_of(self, camera: _Camera, frame: Frame, view: View) -> list[RegionStream]:
-        if not camera.streams:
-            backbone, count = self._backbone, len(view.regions)
-            camera.streams = [
-                (
-                    StreamKey(frame.key.camera, region.number, self._recipe),
-                    RegionStream(
-                        self._config, backbone.device, backbone.image_size, count, self._memory
-                    ),
-                )
-                for region in view.regions
-            ]
-        return [stream for _, stream in camera.streams]
 
     def _scored(self, frame: Frame, features: Features | FrameRefusedError) -> Inspection:
         """Score and judge one frame.
@@ -228,9 +187,9 @@ class Inspector:
         if not (features.tokens.isfinite().all() and features.image_features.isfinite().all()):
             detail = "the backbone's tokens are not finite"
             raise FrameRefusedError(detail, "not_finite")
-        camera = self._camera(frame.key.camera)
+        camera = self.windows.camera(frame.key.camera)
         view = camera.intake.view(frame)
-        streams = self._streams_of(camera, frame, view)
+        streams = self.windows.streams_of(frame, view)
         try:
             scores = _score_all(streams, view, features, _name(frame))
             inspection = self._judged(frame, view, scores)
@@ -242,7 +201,7 @@ class Inspector:
             raise
         for stream in streams:
             stream.keep()
-        camera.state = inspection.state
+        camera.state, camera.changed = inspection.state, True
         return inspection
 
     def _judged(self, frame: Frame, view: View, scores: Sequence[RegionScores]) -> Inspection:
@@ -282,9 +241,9 @@ class Inspector:
                 "verdict": "NO_RESULT",
                 "why": why,
                 "detail": detail,
-                "state": self._camera(frame.key.camera).state,
+                "state": self.windows.camera(frame.key.camera).state,
                 "window_size": self._config.window.size_frames,
-                "recipe": self._recipe,
+                "recipe": self.recipe,
                 "model": self._model,
                 "compute_ms": 0.0,
                 "offset_px": frame.offset_px,

@@ -56,7 +56,7 @@ class FrameInspector(Protocol):
         ...
 
     def change_recipe(self, recipe: str) -> None:
-        """Inspect the frames from now on under ``recipe``, beginning with empty windows."""
+        """Inspect the frames from now on under ``recipe``, with the windows kept of it, if any."""
         ...
 
     def reset(self, camera: str | None = None) -> None:
@@ -108,7 +108,7 @@ class ScorerOrders:
             if order.recipe == self._inspector.recipe:
                 return True, "done", f"recipe {order.recipe} is in use already"
             self._inspector.change_recipe(order.recipe)
-            return True, "done", f"recipe {order.recipe}, windows are empty"
+            return True, "done", f"recipe {order.recipe}, windows are empty or those kept of it"
         if order.verb == "reset":
             self._inspector.reset(order.camera)
             return True, "done", f"windows of {order.camera or 'all cameras'} are empty"

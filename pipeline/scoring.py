@@ -17,7 +17,7 @@ import logging
 import secrets
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
@@ -104,6 +104,18 @@ class CameraLink:
         return max(0, self.sent_seen + self.received_since - self.held)
 
 
+class WindowKeeper(Protocol):
+    """Writes windows down between two frames."""
+
+    def due(self, *, idle: bool) -> bool:
+        """Tell whether it is time to; ``idle`` where no frame waits."""
+        ...
+
+    def keep(self, *, idle: bool) -> None:
+        """Do what is due."""
+        ...
+
+
 class Scoring:
     """Moves frames from the cameras through the inspector to the gate."""
 
@@ -115,6 +127,7 @@ class Scoring:
         clock: Clock,
         context: Context,
         worker: ThreadPoolExecutor | None = None,
+        keeper: WindowKeeper | None = None,
     ) -> None:
         """Bind for the cameras and connect to the gate.
 
@@ -126,6 +139,7 @@ class Scoring:
             context: Owner of the sockets.
             worker: One thread, for the inspector to work in; shut down by ``close``.
                 Without it the loop inspects itself, and nothing is made ready meanwhile.
+            keeper: Asked after each turn, and while there is none.
 
         Raises:
             KeysError: The keys of the line cannot be read.
@@ -154,6 +168,7 @@ class Scoring:
         self._unsent: deque[list[bytes]] = deque()
         self._next_presence_ns = 0
         self._worker = worker
+        self._keeper = keeper
         self._wakeup = Wakeup()
         self._evidence = EvidenceEncoder(self._wakeup.set)
         self._prepared = 0
@@ -194,6 +209,17 @@ class Scoring:
             self._inspect(turn)
         self._unsent += self._evidence.done()
         self._flush()
+        self._keep_windows()
+
+    def _keep_windows(self) -> None:
+        """Have windows written down that are due, where the inspector works."""
+        keeper, idle = self._keeper, not self._held
+        if keeper is None or not keeper.due(idle=idle):
+            return
+        if self._worker is None:
+            keeper.keep(idle=idle)
+        else:
+            self._worker.submit(keeper.keep, idle=idle).result()
 
     def _flush(self) -> None:
         while self._unsent and try_send(self._gate, list(self._unsent[0])):

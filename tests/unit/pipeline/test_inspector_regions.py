@@ -251,7 +251,7 @@ def test_each_region_may_reject_its_share() -> None:
     for seq in range(1, 30):
         before = {number: list(history) for number, history in scores.items()}
         seen.append(box.inspect(frame(seq)))
-        for key, stream in box._cameras["c1"].streams:
+        for key, stream in box.windows.camera("c1").streams:
             if stream._scored and seq > 8:
                 scores[key.region].append(stream._scored[-1][0])
 
@@ -269,7 +269,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, box: Inspector, region: int, fault:
 
         monkeypatch.setattr(View, "stitch", stitch)
         return
-    (_, stream) = box._cameras["c1"].streams[region]
+    (_, stream) = box.windows.camera("c1").streams[region]
     window = stream.window.window
     if fault == "score":
         nan = torch.full((16,), math.nan)
