@@ -29,7 +29,7 @@ class LineSettings(Settings):
     recipe: RecipeId = "default"
     """Product on the line; windows and thresholds belong to one recipe."""
     state_path: Path = Path("state")
-    """Folder of the durable counters and the local sockets."""
+    """Folder of the durable counters, the windows that are kept and the local sockets."""
 
 
 class PartSettings(Settings):

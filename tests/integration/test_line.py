@@ -134,10 +134,10 @@ def test_sigterm_closes_every_announced_frame(tmp_path: Path, weights_file: Path
 
 
 def test_killed_scorer_loses_no_frame(tmp_path: Path, weights_file: Path) -> None:
-    """Kill -9 of the scorer: its frames are `scorer_down`, it comes back and warms up again."""
+    """Kill -9 of the scorer: its frames are `scorer_down`, it comes back and, unless windows were kept, warms up again."""
     camera = [{"id": "c1", "kind": "synthetic", "interval_ms": 20}]
-    part = {"deadline_ms": 500}
-    config = write_config(tmp_path, weights_file, camera=camera, part=part)
+    part, window = {"deadline_ms": 500}, {"snapshot_s": 0}
+    config = write_config(tmp_path, weights_file, camera=camera, part=part, window=window)
 
     with running(config) as line:
         line.until(lambda: line.results()["PASS"] > 3, "PASS")

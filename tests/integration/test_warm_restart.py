@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+from lines import running, write_config
 
 SUPPORT = Path(__file__).parents[1] / "support"
 READY = 30
@@ -58,3 +61,36 @@ def test_kills_in_the_middle_of_writing_leave_a_usable_snapshot(tmp_path: Path) 
     again = scorer(tmp_path, 9_000, 9_001)
     line, _ = again.communicate(timeout=LIMIT_S)
     assert line.split()[1] == "READY"
+
+
+def test_line_goes_on_judging_after_its_scorer_was_killed(
+    tmp_path: Path, weights_file: Path
+) -> None:
+    """On a real line a killed scorer costs its frames on the way and no warming."""
+    window = {"size_frames": 12, "min_peers": 8, "snapshot_s": 0.05}
+    camera = [{"id": "c1", "kind": "synthetic", "interval_ms": 20}]
+    config = write_config(
+        tmp_path, weights_file, camera=camera, part={"deadline_ms": 500}, window=window
+    )
+
+    with running(config) as line:
+        kept = line.settings.line.state_path / "windows" / "c1" / "default.safetensors"
+        line.until(lambda: line.results()["PASS"] > 3, "PASS")
+        stamp = kept.stat().st_mtime_ns if kept.exists() else 0
+        line.until(lambda: kept.exists() and kept.stat().st_mtime_ns > stamp, "a snapshot")
+        warming = line.results()["warming"]
+        judged = len(line.rows())
+        os.kill(line.pids("scoring")[0], signal.SIGKILL)
+        line.until(
+            lambda: any(row["reason"] == "scorer_down" for row in line.rows()), "the loss of it"
+        )
+        line.until(
+            lambda: any(
+                row["verdict"] == "PASS" and row["seq"] > judged + 50 for row in line.rows()
+            ),
+            "PASS after the restart",
+        )
+        assert line.stop() == 0, line.text()
+
+    assert line.results()["warming"] == warming, line.text()
+    assert line.audit()["balanced"], line.audit()
