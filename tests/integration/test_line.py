@@ -134,7 +134,7 @@ def test_sigterm_closes_every_announced_frame(tmp_path: Path, weights_file: Path
 
 
 def test_killed_scorer_loses_no_frame(tmp_path: Path, weights_file: Path) -> None:
-    """Kill -9 of the scorer: its frames are `scorer_down`, it comes back and, unless windows were kept, warms up again."""
+    """Kill -9 of the scorer: its frames are `scorer_down`; without kept windows it warms up."""
     camera = [{"id": "c1", "kind": "synthetic", "interval_ms": 20}]
     part, window = {"deadline_ms": 500}, {"snapshot_s": 0}
     config = write_config(tmp_path, weights_file, camera=camera, part=part, window=window)
