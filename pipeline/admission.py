@@ -193,7 +193,9 @@ class AdmissionGuard:
         if plan.news.admission == "peer":
             self._looks.learn(plan.arrival.look)
         for one in plan.seconds:
-            self._looked(one)
+            # Whoever found a place meanwhile may have taken that of a frame looked at.
+            if one.slot in self._window:
+                self._looked(one)
 
     def withdraw(self) -> None:
         """Forget what was considered last."""

@@ -6,7 +6,8 @@
   oldest goes when another comes.
 * frames **apart** are scored like any other but do not vote. They are held so that they
   can be compared with each other, looked at once more, and given the vote later without
-  a product. Their number is bounded, the oldest goes.
+  a product. Their number is bounded, the oldest goes;
+  and they go, as peers do, when a window has voted after them: each costs a product.
 * **pins** are good frames that stay until they are let go.
 
 A frame is pushed without a vote and then finds its place. Before that the oldest peer of
@@ -93,6 +94,10 @@ class StreamWindow:
         """Slots of the pinned frames, oldest first."""
         return self._in("pin")
 
+    def __contains__(self, slot: int) -> bool:
+        """Tell whether a slot holds a frame."""
+        return slot in self._held
+
     def __getitem__(self, slot: int) -> Held:
         """What is known of a frame."""
         return self._held[slot]
@@ -112,6 +117,7 @@ class StreamWindow:
         """
         if len(self.peers) >= self._size:
             self._evict(self.peers[0])
+        self.evict([slot for slot in self.apart if self._age(slot) > self._size])
         self.newest = self.window.push(tokens, image_feature, votes=False)
         self._held[self.newest] = Held(frame, self._votes)
         return self.newest
@@ -149,7 +155,7 @@ class StreamWindow:
         return [
             slot
             for slot, one in self._held.items()
-            if slot != self.newest and not one.refined and self._votes - one.votes_before > votes
+            if slot != self.newest and not one.refined and self._age(slot) > votes
         ]
 
     def state(self) -> dict[str, Any]:
@@ -176,6 +182,10 @@ class StreamWindow:
             msg = f"held: slots {list(held)}, the tensors are of {list(self.window.slots)}"
             raise ValueError(msg)
         self._held, self._votes, self.newest = held, int(state["votes"]), None
+
+    def _age(self, slot: int) -> int:
+        """Votes that were given since a frame came."""
+        return self._votes - self._held[slot].votes_before
 
     def _in(self, place: str) -> list[int]:
         return [
