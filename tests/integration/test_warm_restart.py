@@ -94,3 +94,25 @@ def test_line_goes_on_judging_after_its_scorer_was_killed(
 
     assert line.results()["warming"] == warming, line.text()
     assert line.audit()["balanced"], line.audit()
+
+
+def test_ordered_stop_keeps_the_windows(tmp_path: Path, weights_file: Path) -> None:
+    """A line that is stopped and started again warms up once, without snapshots in between."""
+    camera = [{"id": "c1", "kind": "synthetic", "interval_ms": 20}]
+    config = write_config(
+        tmp_path,
+        weights_file,
+        camera=camera,
+        part={"deadline_ms": 500},
+        window={"size_frames": 12, "min_peers": 8, "snapshot_s": 0},
+    )
+    with running(config) as line:
+        line.until(lambda: line.results()["PASS"] > 3, "PASS")
+        assert line.stop() == 0, line.text()
+    judged, warming = line.results()["PASS"], line.results()["warming"]
+
+    with running(config) as again:
+        again.until(lambda: again.results()["PASS"] > judged + 3, "PASS after the start")
+        assert again.stop() == 0, again.text()
+
+    assert again.results()["warming"] == warming, again.text()
