@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edge.frame import Announcement, FrameKey
-from edge.sockets import PeerWatch, Socket, receive_all, try_send
+from edge.sockets import receive_all, try_send
 from edge.wire import (
     DETAIL_LIMIT,
     Acknowledged,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from edge.clock import Clock
     from pipeline.gate import Gate
     from pipeline.gate_pass import Pass
+    from pipeline.gate_sockets import GateSockets
     from pipeline.ledger import Ledger
     from pipeline.parts import PartAssembler
     from pipeline.recovery import Recovery
@@ -60,15 +60,6 @@ EVENTS_REMEMBERED = 1024
 """Camera events whose acknowledgement may still be on its way."""
 HEATMAPS_HELD = 256
 """Inspections whose image has not come yet; each holds one small grid."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateSockets:
-    """The gate's two ROUTER sockets and the watch over the scorer's."""
-
-    notices: Socket
-    inspections: Socket
-    scorers: PeerWatch
 
 
 class Intake:

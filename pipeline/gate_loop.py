@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import zmq
 
 from edge.contract import Topics
-from edge.sockets import HIGH_WATER_IMAGES, Context, PeerWatch, bind_router
 from edge.wakeup import Wakeup
 from pipeline.alarm import AlarmBook
 from pipeline.alarm_conditions import LineSight
@@ -27,11 +26,11 @@ from pipeline.disk import free_disk_bytes
 from pipeline.evidence import EvidenceStore
 from pipeline.evidence_worker import EvidenceWorker
 from pipeline.gate import Gate
-from pipeline.gate_intake import GateSockets, Intake
+from pipeline.gate_intake import Intake
 from pipeline.gate_pass import Pass
+from pipeline.gate_sockets import GateSockets
 from pipeline.journal import Journal
 from pipeline.ledger import Ledger, LedgerBusyError, LedgerError
-from pipeline.line_keys import line_keys
 from pipeline.line_memory import LineMemory
 from pipeline.outbox import Outbox
 from pipeline.parts import PartAssembler
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     from edge.clock import Clock
     from edge.contract import State
     from edge.frame import FrameKey
+    from edge.sockets import Context
     from pipeline.config import Config
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class GateLoop:
         self._evidence = EvidenceWorker(
             EvidenceStore(config.evidence.path, config.evidence.max_bytes)
         )
-        self._sockets = self._bind(context)
+        self._sockets = GateSockets.bind(config, context)
         cameras = [camera.id for camera in config.camera]
         self._recovery = Recovery(self._gate, self._parts, self._ledger)
         self._intake = Intake(
@@ -186,19 +186,9 @@ class GateLoop:
         if self._outbox.waiting > 0:
             log.warning("%d messages are kept for the next start", self._outbox.waiting)
         self._log_summary()
-        self._sockets.scorers.close()
-        self._sockets.notices.close()
-        self._sockets.inspections.close()
+        self._sockets.close()
         self._ledger.close()
         self._wakeup.close()
-
-    def _bind(self, context: Context) -> GateSockets:
-        keys = line_keys(self._config)
-        notices = bind_router(context, self._config.endpoint("notices"), keys=keys)
-        inspections = bind_router(
-            context, self._config.endpoint("inspections"), HIGH_WATER_IMAGES, keys=keys
-        )
-        return GateSockets(notices, inspections, PeerWatch(inspections))
 
     def _wait_in_fault(self, error: LedgerError, stop: Callable[[], bool]) -> None:
         """Say FAULT, and nothing else, until the ledger can be written or the line stops.
@@ -253,9 +243,7 @@ class GateLoop:
 
     def _poller(self) -> zmq.Poller:
         poller = zmq.Poller()
-        sockets = self._sockets
-        for socket in (sockets.notices, sockets.inspections, sockets.scorers.monitor):
-            poller.register(socket, zmq.POLLIN)
+        self._sockets.register(poller)
         poller.register(self._wakeup.fileno(), zmq.POLLIN)
         return poller
 

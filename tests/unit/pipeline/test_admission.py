@@ -270,3 +270,27 @@ def test_no_more_is_pinned_than_there_is_room() -> None:
     answers = [belt.stream.pin(one.boot, one.seq) for one in (first, first, second)]
 
     assert answers == ["done", "done", "pins_full"]
+
+
+def test_second_look_at_a_frame_that_has_to_go_at_once() -> None:
+    """The newest may take the place of a frame that was looked at for its sake."""
+    belt = filled(apart_frames=1)
+    belt.run([scratched(0)])
+    first = belt.number
+    belt.run(map(good, range(800, 813)))
+
+    (said,) = belt.run([other(0)])
+
+    assert first in {one.seq for one in said.stream.refined}
+    assert belt.stream.window.find("b" * 16, first) is None
+    assert belt.run([good(820)])[0].deciding < LIMIT
+
+
+def test_frames_apart_go_when_a_window_has_voted_after_them() -> None:
+    """Each costs a product with every new frame, and tells nothing any more."""
+    belt = filled()
+    belt.run([scratched(0)])
+
+    belt.run(map(good, range(830, 830 + SIZE + 2)))
+
+    assert belt.stream.window.apart == []
