@@ -96,7 +96,9 @@ class GuardState:
 
     latest: tuple[Admission, ...] = ()
     copies: int = 0
-    """Copies in a row, up to the newest frame."""
+    """Copies of one frame in a row, up to the newest."""
+    anchor: tuple[str, int] | None = None
+    """Boot and number of that frame: the newest itself, or whose copy it is."""
     episode: Episode = NO_EPISODE
     degraded: bool = False
 
@@ -149,7 +151,7 @@ class AdmissionGuard:
             return plain
         before = self._state
         admission = self._admission(arrival)
-        copies = before.copies + 1 if arrival.look.copied else 0
+        copies, anchor = self._copies(slot, arrival.look)
         events = self._belt(before.copies, copies)
         tied, regime = 0, False
         episode = before.episode.passed(self._settings.size_frames)
@@ -159,7 +161,7 @@ class AdmissionGuard:
             events.append(StreamEvent(kind="regime_change", detail={"frames": tied + 1}))
         seconds = self._second_looks(arrival, ignored, events)
         latest = (*before.latest, admission)[-self._settings.size_frames :]
-        state = GuardState(latest, copies, episode, before.degraded or regime)
+        state = GuardState(latest, copies, anchor, episode, before.degraded or regime)
         once = admission != "duplicate" and tied + 1 < SAME_DEFECT_PARTS
         news = StreamNews(
             admission=admission,
@@ -229,6 +231,16 @@ class AdmissionGuard:
         self._state = replace(self._state, degraded=False, episode=NO_EPISODE)
         return parts
 
+    def _copies(self, slot: int, look: Look) -> tuple[int, tuple[str, int]]:
+        """Count copies of one and the same frame in a row: a folder that is repeated is no stop."""
+        names = [self._window[twin].frame[:2] for twin in look.twins]
+        if not names:
+            return 0, self._window[slot].frame[:2]
+        anchor = self._state.anchor
+        if anchor is not None and anchor in names:
+            return self._state.copies + 1, anchor
+        return 1, names[0]
+
     def _belt(self, before: int, now: int) -> list[StreamEvent]:
         """Tell that a belt stands, once, and that it moves again."""
         limit = self._settings.stale_frames
@@ -236,12 +248,12 @@ class AdmissionGuard:
             return []
         if now == limit:
             return [StreamEvent(kind="belt_stopped", detail={"frames": now})]
-        if before >= limit and not now:
+        if before >= limit and now <= before:
             return [StreamEvent(kind="belt_moves", detail={"frames": before})]
         return []
 
     def _admission(self, arrival: Arrival) -> Admission:
-        if arrival.look.copied:
+        if arrival.look.twins:
             return "duplicate"
         if arrival.look.voters < self._settings.min_peers:
             return "peer"

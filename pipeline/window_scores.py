@@ -43,8 +43,8 @@ class Look:
     """The largest value of their map at the backbone's size."""
     voters: int
     """Peers that counted."""
-    copied: bool = False
-    """Whether it is a copy of another frame that is held."""
+    twins: tuple[int, ...] = ()
+    """Slots of the frames that it is a copy of."""
     alike: tuple[int, ...] = ()
     """Slots of peers that were left out because they share its unusual spot."""
     ratio: float | None = None
@@ -118,7 +118,7 @@ class WindowScores:
             patches,
             float(frame_scores(patches[None], self._image_size)[0]),
             len(peers) - len(sliding.masked_pairs(slot)),
-            bool(copied),
+            tuple(sorted(copied)),
             tuple(sorted(alike)),
             ratio,
         )

@@ -153,6 +153,17 @@ def test_belt_that_stands_leaves_no_trace() -> None:
     assert [d["frames"] for d in stopped.events("belt_moves")] == [40]
 
 
+def test_parts_that_come_again_are_no_stop() -> None:
+    """A folder that is shown again and again repeats pictures, but never one in a row."""
+    belt = Belt()
+
+    said = belt.run(good(seed % 12) for seed in range(60))
+
+    assert {one.stream.admission for one in said[20:]} == {"duplicate"}
+    assert not any(one.stream.stale for one in said)
+    assert len(belt.held) == 12
+
+
 def test_parts_that_are_made_precisely_are_no_copies() -> None:
     """Where parts differ by sensor noise only they all vote, and no camera is stale."""
     belt = Belt()
