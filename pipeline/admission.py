@@ -192,7 +192,7 @@ class AdmissionGuard:
             if plan.arrival.deciding > 0:
                 held.scale = plan.arrival.look.score / plan.arrival.deciding
             self._window.place("peer" if plan.news.admission == "peer" else "apart")
-        if plan.news.admission == "peer":
+        if plan.news.admission in {"peer", "duplicate"}:
             self._looks.learn(plan.arrival.look)
         for one in plan.seconds:
             # Whoever found a place meanwhile may have taken that of a frame looked at.

@@ -83,7 +83,11 @@ class RegionStream:
         share = judge.rejects_per_1000 / regions
         self._judge = make_judge(judge.model_copy(update={"rejects_per_1000": share}))
         self._looks = WindowScores(
-            self.window, musc.keep_lowest, image_size, guarded=window.admission == "guarded"
+            self.window,
+            musc.keep_lowest,
+            image_size,
+            window.min_peers,
+            guarded=window.admission == "guarded",
         )
         self.guard = AdmissionGuard(window, self.window, self._looks)
         self._scored: deque[tuple[float, Tensor]] = deque(maxlen=window.size_frames)

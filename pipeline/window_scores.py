@@ -49,11 +49,8 @@ class Look:
     """Slots of peers that were left out because they share its unusual spot."""
     ratio: float | None = None
     """Median of the window's patch scores over that of the pinned frames."""
-
-    @property
-    def median(self) -> float:
-        """Median patch score."""
-        return float(self.patches.median())
+    usual: float = 0.0
+    """Median patch score with all voters, copies too."""
 
     def spot(self, limit: float) -> Flags:
         """Return the unusual patches [P], the highest in any case."""
@@ -69,7 +66,13 @@ class WindowScores:
     """Looks at the frames of one window."""
 
     def __init__(
-        self, window: StreamWindow, keep_lowest: float, image_size: int, *, guarded: bool
+        self,
+        window: StreamWindow,
+        keep_lowest: float,
+        image_size: int,
+        min_peers: int,
+        *,
+        guarded: bool,
     ) -> None:
         """Look at ``window``; plain mutual scoring unless ``guarded``.
 
@@ -77,11 +80,13 @@ class WindowScores:
             window: Where the frames are.
             keep_lowest: As the window's.
             image_size: Side of the backbone's square, at which a map's maximum is taken.
+            min_peers: With fewer nobody knows what is usual, and no frame is a copy.
             guarded: Whether copies and look-alikes are left out.
         """
         self._window = window
         self._keep_lowest = keep_lowest
         self._image_size = image_size
+        self._min_peers = min_peers
         self._guarded = guarded
         self._ratios: deque[float] = deque(maxlen=LATEST)
         self._medians: deque[float] = deque(maxlen=LATEST)
@@ -98,15 +103,16 @@ class WindowScores:
         sliding.mask_pairs(slot, ())
         peers = [other for other in self._window.peers if other != slot]
         patches = sliding.patch_scores(slot)
+        usual = float(patches.median())
         copied: set[int] = set()
         alike: set[int] = set()
         if self._guarded:
             others = [*peers, *(other for other in self._window.apart if other != slot)]
             distances = self.distances(slot, others)
             seen = ~ignored
-            usual = self._medians or [float(patches.median())]
-            flags = copies(distances[:, seen], float(np.median(usual)))
-            copied = {other for other, one in zip(others, flags, strict=True) if one}
+            if len(peers) >= self._min_peers:
+                flags = copies(distances[:, seen], float(np.median(self._medians or [usual])))
+                copied = {other for other, one in zip(others, flags, strict=True) if one}
             if limit is not None:
                 alike = self._alike(peers, copied, np.where(seen, distances, 0.0), limit)
             if 0 < len(left_out := (copied | alike) & {*peers}) < len(peers):
@@ -121,6 +127,7 @@ class WindowScores:
             tuple(sorted(copied)),
             tuple(sorted(alike)),
             ratio,
+            usual,
         )
 
     def distances(self, slot: int, others: Sequence[int]) -> Distances:
@@ -129,8 +136,11 @@ class WindowScores:
         return np.asarray(squared.sqrt_().mean(dim=1).float().cpu().numpy())
 
     def learn(self, look: Look) -> None:
-        """Take note of what is usual by a normal frame."""
-        self._medians.append(look.median)
+        """Take note of what is usual by a normal frame or a copy of one.
+
+        Copies too: where parts are so alike that all seem copies, they are the usual.
+        """
+        self._medians.append(look.usual)
         if look.ratio is not None:
             self._ratios.append(look.ratio)
 

@@ -173,6 +173,17 @@ def test_parts_that_are_made_precisely_are_no_copies() -> None:
     assert {one.stream.admission for one in said} == {"peer"}
 
 
+def test_precise_parts_among_odd_ones_are_no_copies_for_long() -> None:
+    """Odd parts at the start make precise ones look like copies until these are the usual."""
+    belt = Belt()
+    noise = (0.01 * drawn(seed, 1, PATCHES, CHANNELS) for seed in range(200))
+    belt.run(other(seed) if seed % 2 else good(0) + next(noise) for seed in range(10))
+
+    said = belt.run(good(0) + next(noise) for _ in range(100))
+
+    assert {one.stream.admission for one in said[-40:]} == {"peer"}
+
+
 def test_what_falls_on_a_part_that_stands_still_is_found() -> None:
     """A frame that repeats another but for one spot is no copy: it fails."""
     belt = filled()
