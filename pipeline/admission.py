@@ -20,7 +20,7 @@ it, ``withdraw`` forgets it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 SECOND_LOOK = 0.75
 """Of a window's peers, how many must be newer than a frame for its second look: a burst at
 the very beginning, up to 0.3 of a window, is then in the minority by two to one."""
+FAILED_SHARE = 0.25
+"""Of the latest frames, how many may fail before no more of them is taken for what good
+parts score by chance: a line that went bad must not lift its own threshold."""
 DOUBTFUL_SHARE = 0.25
 """Of the latest frames, as many as a window holds, that may lose their vote for a warning."""
 
@@ -168,7 +171,7 @@ class AdmissionGuard:
             warns=arrival.warns,
             stale=0 < self._settings.stale_frames <= copies,
             degraded=state.degraded,
-            counts=once and not state.degraded,
+            counts=once and not state.degraded and not self._goes_bad(latest),
             events=tuple(events),
             refined=tuple(self._refined(one) for one in seconds),
         )
@@ -189,7 +192,7 @@ class AdmissionGuard:
             if plan.arrival.threshold is not None:
                 held.failed = plan.arrival.fails
                 held.share = plan.arrival.look.share(plan.arrival.threshold)
-            if plan.arrival.deciding > 0:
+            if plan.arrival.deciding > 0 and plan.arrival.look.score > 0:
                 held.scale = plan.arrival.look.score / plan.arrival.deciding
             self._window.place("peer" if plan.news.admission == "peer" else "apart")
         if plan.news.admission in {"peer", "duplicate"}:
@@ -225,11 +228,19 @@ class AdmissionGuard:
         old = self._window.peers
         parts = [self._window[slot].frame.part for slot in released]
         for slot in released:
+            held = self._window[slot]
+            held.failed, held.refined = False, True
             self._window.move(slot, "peer")
+        self._looks.forget()
         if self._state.degraded and len(released) >= self._settings.min_peers:
             self._window.evict(old)
-        self._state = replace(self._state, degraded=False, episode=NO_EPISODE)
+        self._state = GuardState()
         return parts
+
+    def _goes_bad(self, latest: tuple[Admission, ...]) -> bool:
+        """Tell whether too many of the latest frames failed, with the newest."""
+        most = FAILED_SHARE * self._settings.size_frames
+        return latest[-1] == "quarantine" and latest.count("quarantine") > most
 
     def _copies(self, slot: int, look: Look) -> tuple[int, tuple[str, int]]:
         """Count copies of one and the same frame in a row: a folder that is repeated is no stop."""
@@ -255,7 +266,7 @@ class AdmissionGuard:
     def _admission(self, arrival: Arrival) -> Admission:
         if arrival.look.twins:
             return "duplicate"
-        if arrival.look.voters < self._settings.min_peers:
+        if len(self._window.peers) < self._settings.min_peers:
             return "peer"
         if arrival.fails:
             return "quarantine"
@@ -297,6 +308,8 @@ class AdmissionGuard:
         while waiting:
             slot = waiting.pop()
             held = self._window[slot]
+            if not {*self._window.peers} - {slot}:
+                continue  # nobody is there to look at it
             look = self._looks.at(slot, ignored, threshold)
             fails = look.score / held.scale >= threshold
             seconds[slot] = _SecondLook(slot, look.score, look.share(threshold), fails)

@@ -110,9 +110,13 @@ class LineWindows:
         return self._cameras[name]
 
     def streams(self, camera: str | None) -> list[RegionStream]:
-        """Return the streams of one camera, or of all."""
+        """Return the streams of one camera, or of all; also those that wait for a first frame."""
         chosen = [one for name, one in self._cameras.items() if camera in {None, name}]
-        return [stream for one in chosen for _, stream in one.streams]
+        waiting = [kept for name, kept in self._kept.items() if camera in {None, name}]
+        return [
+            *(stream for one in chosen for _, stream in one.streams),
+            *(stream for kept in waiting for stream in kept.streams),
+        ]
 
     def streams_of(self, frame: Frame, view: View) -> list[RegionStream]:
         """Return the streams of a frame's regions; they begin with a camera's first frame."""

@@ -75,6 +75,11 @@ class Gate:
         return "STOPPED" if self._scorer_left else "FAULT"
 
     @property
+    def degraded(self) -> bool:
+        """Tell whether a camera's window waits for a release, whatever the others do."""
+        return "DEGRADED" in self._camera_states.values()
+
+    @property
     def recipe(self) -> str:
         """What runs on the line."""
         return self._recipes[-1][1]

@@ -277,7 +277,7 @@ class GateLoop:
             cameras_lost=self._gate.cameras_lost if cameras_known else None,
             scorer_down=self._gate.scorer_down,
             free_bytes=self._free_bytes,
-            regime_change=self._gate.state == "DEGRADED",
+            regime_change=self._gate.degraded,
         )
         work.transitions += self._alarms.update(sight, work.moment)
         self._note_broker(work.moment)

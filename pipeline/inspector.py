@@ -262,7 +262,9 @@ def _score_all(
             streams, features.tokens, features.image_features, view.regions, strict=True
         )
     ]
-    return [one for one in scores if one is not None]
+    # One region may have no peer left where others have some: frames begin all windows together.
+    known = [one for one in scores if one is not None]
+    return known if len(known) == len(scores) else []
 
 
 def _box(view: View, whole: PatchScores, outcome: Outcome) -> Box:

@@ -209,7 +209,7 @@ class RobustZ(_Remembering):
     ) -> None:
         """Set the quantile by the tolerated rejects in a thousand parts."""
         needed = scores_needed(rejects_per_1000)
-        held = min(history_scores, max(LEAST_HELD, HELD_TIMES * needed))
+        held = min(history_scores, max(LEAST_HELD, HELD_TIMES * needed, min_scores))
         kind = f"{kind} of {held} scores at {rejects_per_1000} rejects per 1000"
         super().__init__(kind, Levels(None, None, "robust_z"), min_scores, held, needed)
         self._rejects = rejects_per_1000

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from pipeline.stream_window import FrameId
 
 
+MAX_DISTANCE = 2.0
+"""Between tokens of unit length, and so the highest score there is."""
+
+
 class NotFiniteError(ValueError):
     """A score is no number; the message has it."""
 
@@ -117,6 +121,8 @@ class RegionStream:
         if not self.window.peers:
             return None
         threshold = self._judge.threshold()
+        if threshold is not None and threshold > MAX_DISTANCE:
+            threshold = None  # nothing could fail
         look = self._looks.at(slot, ignored.ravel(), threshold)
         raw = look.score
         if not math.isfinite(raw):

@@ -44,7 +44,7 @@ class Look:
     voters: int
     """Peers that counted."""
     twins: tuple[int, ...] = ()
-    """Slots of the frames that it is a copy of."""
+    """Slots of the peers that it is a copy of."""
     alike: tuple[int, ...] = ()
     """Slots of peers that were left out because they share its unusual spot."""
     ratio: float | None = None
@@ -107,15 +107,14 @@ class WindowScores:
         copied: set[int] = set()
         alike: set[int] = set()
         if self._guarded:
-            others = [*peers, *(other for other in self._window.apart if other != slot)]
-            distances = self.distances(slot, others)
+            distances = self.distances(slot, peers)
             seen = ~ignored
             if len(peers) >= self._min_peers:
                 flags = copies(distances[:, seen], float(np.median(self._medians or [usual])))
-                copied = {other for other, one in zip(others, flags, strict=True) if one}
+                copied = {other for other, one in zip(peers, flags, strict=True) if one}
             if limit is not None:
                 alike = self._alike(peers, copied, np.where(seen, distances, 0.0), limit)
-            if 0 < len(left_out := (copied | alike) & {*peers}) < len(peers):
+            if 0 < len(left_out := copied | alike) < len(peers):
                 sliding.mask_pairs(slot, left_out)
                 patches = sliding.patch_scores(slot)
         patches, ratio = self._floored(slot, patches)
@@ -134,6 +133,11 @@ class WindowScores:
         """Return [n, P] of a frame's patches to other held frames, mean over the groups."""
         squared = self._window.window.squared_distances_to(slot, others)
         return np.asarray(squared.sqrt_().mean(dim=1).float().cpu().numpy())
+
+    def forget(self) -> None:
+        """Forget what is usual: the window has others in it now."""
+        self._medians.clear()
+        self._ratios.clear()
 
     def learn(self, look: Look) -> None:
         """Take note of what is usual by a normal frame or a copy of one.
@@ -160,7 +164,7 @@ class WindowScores:
     def _alike(
         self, peers: Sequence[int], copied: set[int], distances: Distances, limit: float
     ) -> set[int]:
-        """Return the peers that hide a spot of the frame; the first of the distances are theirs."""
+        """Return the peers that hide a spot of the frame."""
         kept = [k for k, other in enumerate(peers) if other not in copied]
         found = look_alikes(distances[kept], limit, self._keep_lowest)
         return {peers[k] for k, one in zip(kept, found, strict=True) if one}

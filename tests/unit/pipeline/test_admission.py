@@ -316,3 +316,55 @@ def test_frames_apart_go_when_a_window_has_voted_after_them() -> None:
     belt.run(map(good, range(830, 830 + SIZE + 2)))
 
     assert belt.stream.window.apart == []
+
+
+def odd(seed: int) -> Tensor:
+    """Return a part with a defect that no other has."""
+    tokens = good(5000 + seed)
+    tokens[0, seed % PATCHES] = 2 * drawn(6000 + seed, CHANNELS)
+    return tokens
+
+
+def test_line_that_goes_bad_does_not_lift_its_threshold() -> None:
+    """Once a quarter of the latest parts failed, further failures are no scores of good parts."""
+    belt = filled()
+
+    said = belt.run(map(odd, range(20)))
+
+    assert [one.stream.counts for one in said] == [True] * 4 + [False] * 16
+    assert belt.run([good(900)])[0].stream.counts
+
+
+def test_other_product_that_is_made_precisely_is_a_regime_and_no_stop() -> None:
+    """Parts that all fail are not taken for a belt that stands, however alike they are."""
+    belt = filled()
+
+    said = belt.run(other(0) + 0.01 * drawn(seed, 1, PATCHES, CHANNELS) for seed in range(6))
+    belt.stream.guard.release()
+    after = belt.run(other(0) + 0.01 * drawn(seed, 1, PATCHES, CHANNELS) for seed in range(6, 12))
+
+    assert said[-1].stream.degraded
+    assert not any(one.stream.stale for one in said)
+    assert all(one.deciding < LIMIT and not one.stream.degraded for one in after)
+
+
+def test_released_parts_keep_their_vote() -> None:
+    """No second look takes back what a person has said."""
+    belt = filled()
+    belt.run(map(scratched, range(3)))
+    released = set(range(belt.number - 2, belt.number + 1))
+
+    belt.stream.guard.release()
+    belt.run(map(good, range(1000, 1013)))
+
+    assert released <= belt.held
+
+
+def test_blank_parts_with_a_smoothed_score_stay_finite() -> None:
+    """A raw score of 0 is no scale for a second look."""
+    belt = Belt(stale_frames=0)
+    belt.stream._rescores = True
+
+    said = belt.run(good(0) if seed % 5 else good(1) for seed in range(80))
+
+    assert all(np.isfinite(one.deciding) for one in said)
