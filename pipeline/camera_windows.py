@@ -148,6 +148,13 @@ class LineWindows:
             if self._snapshots is not None:
                 self._snapshots.forget(Subject(name, self.recipe))
 
+    def inspected(self, name: str, state: State) -> None:
+        """Take note of the state after a frame; another one is written down soon."""
+        camera = self._cameras[name]
+        if state != camera.state and self._snapshots is not None:
+            self._snapshots.hasten(name)
+        camera.state, camera.changed = state, True
+
     def told(self, camera: str | None = None) -> None:
         """Take note that a person has changed the windows of one camera, or of all."""
         for name, one in self._cameras.items():
@@ -167,6 +174,7 @@ class LineWindows:
 
     def keep_all(self) -> None:
         """Write down all windows that have changed; they are on the disk, or a warning told."""
+        self._note_owed()
         for name, camera in self._cameras.items():
             if camera.changed:
                 self._put(name)
@@ -176,8 +184,15 @@ class LineWindows:
     def _next(self, *, idle: bool) -> str | None:
         if self._snapshots is None:
             return None
+        self._note_owed()
         changed = (name for name, one in self._cameras.items() if one.changed)
         return next((name for name in changed if self._snapshots.due(name, idle=idle)), None)
+
+    def _note_owed(self) -> None:
+        """What could not be written is still to be."""
+        owed = self._snapshots.owed() if self._snapshots is not None else set()
+        for name in owed & self._cameras.keys():
+            self._cameras[name].changed = True
 
     def _put(self, name: str) -> None:
         camera = self._cameras[name]

@@ -10,6 +10,7 @@ and what was made ready for windows that were emptied since is thrown away.
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -78,7 +79,8 @@ class Extraction:
         if self._runs_ahead:
             self._stream = torch.cuda.Stream(backbone.device)  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self._thread: ThreadPoolExecutor | None = None
-        self._ahead: _Ahead | None = None
+        # Two turns: the next is made ready while this one may not have been taken up yet.
+        self._ahead: deque[_Ahead] = deque(maxlen=2)
 
     def prepare(self, looked: Sequence[Looked]) -> None:
         """Make frames ready that are the next turn, all of them or none.
@@ -92,7 +94,7 @@ class Extraction:
         if not turn or len(turn) < len(looked):
             return
         jobs = [(one.intake, one.frame, view) for one, view in views if view is not None]
-        self._ahead = _Ahead(turn, self._thread.submit(self._make_ready, jobs))
+        self._ahead.append(_Ahead(turn, self._thread.submit(self._make_ready, jobs)))
 
     def features(
         self, looked: Sequence[Looked]
@@ -115,9 +117,9 @@ class Extraction:
 
     def _taken(self, looked: Sequence[Looked]) -> _Ready | None:
         """Wait for what is made ready, and return it where it is of this turn and was possible."""
-        ahead, self._ahead = self._ahead, None
+        ahead = next((one for one in tuple(self._ahead) if one.is_of(looked)), None)
         # Whatever went wrong goes wrong again in its turn, where it has its consequences.
-        if ahead is None or ahead.work.exception() is not None or not ahead.is_of(looked):
+        if ahead is None or ahead.work.exception() is not None:
             return None
         ready = ahead.work.result()
         if self._stream is not None:

@@ -201,7 +201,7 @@ class Inspector:
             raise
         for stream in streams:
             stream.keep()
-        camera.state, camera.changed = inspection.state, True
+        self.windows.inspected(frame.key.camera, inspection.state)
         return inspection
 
     def _judged(self, frame: Frame, view: View, scores: Sequence[RegionScores]) -> Inspection:

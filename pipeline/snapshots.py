@@ -96,6 +96,8 @@ class Snapshots:
         """Snapshots that are on the disk or were replaced since."""
         self.failed = 0
         """Snapshots that could not be made or written."""
+        self._owed: set[str] = set()
+        """Cameras whose last snapshot failed."""
 
     def path(self, subject: Subject) -> Path:
         """Return where a snapshot lies; names of cameras and recipes are safe in a path."""
@@ -110,6 +112,11 @@ class Snapshots:
             return False
         last_s = self._last_s.setdefault(camera, self._monotonic_s())
         return self._monotonic_s() - last_s >= self._every_s * (1 if idle else 2)
+
+    def owed(self) -> set[str]:
+        """Return the cameras whose snapshot failed since this was asked last."""
+        owed, self._owed = self._owed, set()
+        return owed
 
     def hasten(self, camera: str) -> None:
         """Let the next snapshot of a camera be due: a person has changed what it holds."""
@@ -130,7 +137,7 @@ class Snapshots:
         try:
             state = copied()
         except (MemoryError, RuntimeError, ValueError) as error:
-            self._fail(f"{self.path(subject)}: windows cannot be copied: {error}")
+            self._fail(subject, f"{self.path(subject)}: windows cannot be copied: {error}")
             return
         whole = {**about, "written_at": self._now().isoformat()}
         self._writing = self._thread.submit(self._write, subject, whole, state)
@@ -182,10 +189,11 @@ class Snapshots:
                 old.unlink()
                 log.info("%s: let go, %d recipes are kept", old, RECIPES_KEPT)
         except (SnapshotError, OSError, MemoryError) as error:
-            self._fail(str(error))
+            self._fail(subject, str(error))
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, subject: Subject, why: str) -> None:
         self.failed += 1
+        self._owed.add(subject.camera)
         log.warning("no snapshot of the windows, number %d: %s", self.failed, why)
 
 

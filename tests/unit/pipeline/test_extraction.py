@@ -117,6 +117,22 @@ def looked(intake: CameraIntake, *frames: Frame) -> list[Looked]:
     return [Looked(one, intake) for one in frames]
 
 
+def test_next_turn_may_be_made_ready_before_this_one_is_taken_up() -> None:
+    """Behind a backlog the loop is a turn ahead of the worker: nothing is cut twice."""
+    intake, extraction = Watched(), Extraction(FakeBackbone(), lambda: 0.0)
+    extraction.features(looked(intake, frame(1)))
+    before, frames = len(intake.threads), [frame(seq) for seq in range(2, 6)]
+
+    extraction.prepare(looked(intake, frames[0]))
+    for one, following in zip(frames[:-1], frames[1:], strict=True):
+        extraction.prepare(looked(intake, following))
+        extraction.features(looked(intake, one))
+    extraction.features(looked(intake, frames[-1]))
+
+    assert len(intake.threads) == before + len(frames)
+    assert "MainThread" not in intake.threads[before:]
+
+
 def test_known_frame_is_cut_once_and_elsewhere() -> None:
     """A frame like the first is made ready by the thread, and not again in its turn."""
     intake, extraction = Watched(), Extraction(FakeBackbone(), lambda: 0.0)
@@ -145,7 +161,7 @@ def test_what_decides_a_layout_waits_for_its_turn(other: Frame) -> None:
 
     extraction.prepare(looked(intake, other))
 
-    assert extraction._ahead is None
+    assert not extraction._ahead
     assert len(intake.threads) == before
 
 
