@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -124,7 +125,7 @@ def test_next_turn_may_be_made_ready_before_this_one_is_taken_up() -> None:
     before, frames = len(intake.threads), [frame(seq) for seq in range(2, 6)]
 
     extraction.prepare(looked(intake, frames[0]))
-    for one, following in zip(frames[:-1], frames[1:], strict=True):
+    for one, following in pairwise(frames):
         extraction.prepare(looked(intake, following))
         extraction.features(looked(intake, one))
     extraction.features(looked(intake, frames[-1]))
