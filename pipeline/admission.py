@@ -135,11 +135,6 @@ class AdmissionGuard:
         self._state = GuardState()
         self._plan: _Plan | None = None
 
-    @property
-    def state(self) -> GuardState:
-        """What is remembered beside the window."""
-        return self._state
-
     def consider(self, slot: int, arrival: Arrival, ignored: Flags) -> StreamNews:
         """Say what will become of the newest frame.
 
