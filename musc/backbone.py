@@ -122,7 +122,7 @@ class TimmBackbone(FrozenTransformer[VisionTransformer]):
         )
 
 
-def _is_plain(block: Any) -> bool:  # noqa: ANN401
+def _is_plain(block: Any) -> bool:  # noqa: ANN401 - timm's are untyped
     """Whether a block is pre-norm attention and MLP with exact GELU, and nothing else.
 
     Known by names: where timm defines the parts has changed between its versions.

@@ -152,7 +152,7 @@ def _check(packed: nn.Module, block: nn.Module, shape: tuple[int, int, int]) -> 
 
 def _packed(layer: Linear, rows: int) -> Linear:
     weight, bias = layer
-    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows), bias  # noqa: SLF001
+    return torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), rows), bias  # noqa: SLF001 - has no public name
 
 
 def _normed(tokens: Tensor, norm: Norm) -> Tensor:
@@ -162,7 +162,7 @@ def _normed(tokens: Tensor, norm: Norm) -> Tensor:
 
 def _linear(tokens: Tensor, layer: Linear, activation: Literal["none", "gelu"] = "none") -> Tensor:
     """Linear layer and exact GELU; the last argument of the operator asks for no tanh."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 - has no public name
         tokens, *layer, activation, [], "none"
     )
     return product
@@ -170,7 +170,7 @@ def _linear(tokens: Tensor, layer: Linear, activation: Literal["none", "gelu"] =
 
 def _linear_onto(tokens: Tensor, residual: Tensor, layer: Linear) -> Tensor:
     """Linear layer, added to the residual stream."""
-    total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(  # noqa: SLF001
+    total: Tensor = torch.ops.mkldnn._linear_pointwise.binary(  # noqa: SLF001 - has no public name
         tokens, residual, *layer, "add"
     )
     return total

@@ -146,7 +146,7 @@ def _rings(state: Mapping[str, Tensor], slots: Sequence[int], rules: Rules) -> P
 def _sizes(state: Mapping[str, Tensor], n: int, degrees: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor, from that of the tokens [S, n, P, C]."""
     tokens = _tensor(state, "tokens")
-    if tokens.ndim != 4:  # noqa: PLR2004
+    if tokens.ndim != 4:  # noqa: PLR2004 - stages, slots, patches, channels
         msg = f"tokens: shape {tuple(tokens.shape)}, must be [S, n, P, C]"
         raise ValueError(msg)
     stages, _, patches, channels = tokens.shape
