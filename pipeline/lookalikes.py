@@ -40,14 +40,19 @@ COPY_QUANTILE = 0.95
 LEAST_SPACING = 3.5
 """i * ln(d(i + 1) / d(i)) from which a step counts. In windows of 32 solar cells 2 of 250
 good cells have a spot with such a step, and all groups of 4 to 12 with the same defect."""
-MOST_ALIKE = 3
-"""Of the peers at most a third look alike; of more nobody knows which are the good ones."""
+MOST_ALIKE = 1 / 3
+"""Share of the peers that may look alike; of more nobody knows which are the good ones."""
+MOST_AT_FIRST = 0.4
+"""The same at a second look, which a window may have that is not full yet: 9 copies of a
+frame are 0.3 of a window of 32, but more than a third of the first 24 peers."""
 LEAST_PATCHES = 2
 """Patches side by side that must name the same peers."""
 AGREEMENT = 0.5
 """Share of these patches by which a peer must be named."""
 EXPLAINED = 0.8
 """One frame explains another's spot if there it is nearer than this share of the limit."""
+LIKE_SOME = 1.0
+"""The same for voters: were they all so near, the frame would not be unusual there."""
 
 
 def copies(distances: Distances, usual: float) -> Flags:
@@ -61,16 +66,19 @@ def copies(distances: Distances, usual: float) -> Flags:
     return np.asarray(near & (distances < usual).all(axis=1))
 
 
-def look_alikes(distances: Distances, limit: float, keep_lowest: float) -> Flags:
+def look_alikes(
+    distances: Distances, limit: float, keep_lowest: float, most_share: float = MOST_ALIKE
+) -> Flags:
     """Tell which peers hide a spot of the frame by having it themselves, [n].
 
     Args:
         distances: [n, P], P patches of a square grid, row-major.
         limit: Patch score from which a frame fails.
         keep_lowest: As ``musc.msm.mutual_scores``.
+        most_share: Of the peers that may be found.
     """
     peers, patches = distances.shape
-    most = peers // MOST_ALIKE
+    most = int(peers * most_share)
     found = np.zeros(peers, bool)
     if most < 1:
         return found
@@ -118,12 +126,13 @@ def _hidden(
     return alike, (spacings.max(axis=0) >= LEAST_SPACING) & (rest >= limit)
 
 
-def explains(distances: Distances, spot: Flags, limit: float) -> Flags:
+def explains(distances: Distances, spot: Flags, limit: float, share: float = EXPLAINED) -> Flags:
     """Tell which frames have what makes this one unusual, [n].
 
     Args:
-        distances: [n, P] to frames that were judged unusual too.
+        distances: [n, P] to frames that may have it too.
         spot: [P], the patches of this frame that are unusual; at least one.
-        limit: Patch score from which a frame fails.
+        limit: Patch score from which a frame is unusual.
+        share: Of the limit, how near one must be at the spot.
     """
-    return np.asarray(distances[:, spot].mean(axis=1) < EXPLAINED * limit)
+    return np.asarray(distances[:, spot].mean(axis=1) < share * limit)

@@ -120,17 +120,18 @@ class RegionStream:
             raise NotFiniteError(str(error)) from error
         if not self.window.peers:
             return None
-        threshold = self._judge.threshold()
+        threshold, warning = self._judge.threshold(), self._judge.warning()
         if threshold is not None and threshold > MAX_DISTANCE:
-            threshold = None  # nothing could fail
-        look = self._looks.at(slot, ignored.ravel(), threshold)
+            threshold = warning = None  # nothing could fail
+        unusual = threshold if warning is None else warning
+        look = self._looks.at(slot, ignored.ravel(), unusual)
         raw = look.score
         if not math.isfinite(raw):
             msg = f"the score is {raw}"
             raise NotFiniteError(msg)
         rescored = self._rescored(raw, image_feature)
         deciding = rescored if self._rescores else raw
-        arrival = Arrival(look, deciding, threshold, self._judge.warning())
+        arrival = Arrival(look, deciding, threshold, warning)
         scores = RegionScores(
             raw=raw,
             rescored=rescored,

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from musc.anomaly_map import frame_scores
-from pipeline.lookalikes import copies, look_alikes
+from pipeline.lookalikes import MOST_ALIKE, copies, look_alikes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -91,13 +91,16 @@ class WindowScores:
         self._ratios: deque[float] = deque(maxlen=LATEST)
         self._medians: deque[float] = deque(maxlen=LATEST)
 
-    def at(self, slot: int, ignored: Flags, limit: float | None) -> Look:
+    def at(
+        self, slot: int, ignored: Flags, limit: float | None, most_alike: float = MOST_ALIKE
+    ) -> Look:
         """Look at a frame; which peers are left out stays so until it is looked at again.
 
         Args:
             slot: A held frame; there must be another peer.
             ignored: [P], patches that score 0 and have no say.
-            limit: Patch score from which a frame fails; None while there is none.
+            limit: Patch score from which a frame is unusual; None while there is none.
+            most_alike: Share of the peers that may be left out as look-alikes.
         """
         sliding = self._window.window
         sliding.mask_pairs(slot, ())
@@ -113,7 +116,9 @@ class WindowScores:
                 flags = copies(distances[:, seen], float(np.median(self._medians or [usual])))
                 copied = {other for other, one in zip(peers, flags, strict=True) if one}
             if limit is not None:
-                alike = self._alike(peers, copied, np.where(seen, distances, 0.0), limit)
+                alike = self._alike(
+                    peers, copied, np.where(seen, distances, 0.0), limit, most_alike
+                )
             if 0 < len(left_out := copied | alike) < len(peers):
                 sliding.mask_pairs(slot, left_out)
                 patches = sliding.patch_scores(slot)
@@ -162,11 +167,16 @@ class WindowScores:
         self._ratios = deque(map(float, state["ratios"]), maxlen=LATEST)
 
     def _alike(
-        self, peers: Sequence[int], copied: set[int], distances: Distances, limit: float
+        self,
+        peers: Sequence[int],
+        copied: set[int],
+        distances: Distances,
+        limit: float,
+        most: float,
     ) -> set[int]:
         """Return the peers that hide a spot of the frame."""
         kept = [k for k, other in enumerate(peers) if other not in copied]
-        found = look_alikes(distances[kept], limit, self._keep_lowest)
+        found = look_alikes(distances[kept], limit, self._keep_lowest, most)
         return {peers[k] for k, one in zip(kept, found, strict=True) if one}
 
     def _floored(self, slot: int, patches: Tensor) -> tuple[Tensor, float | None]:
