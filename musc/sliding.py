@@ -225,7 +225,17 @@ class SlidingMuSc:
         Raises:
             SlotError: A slot is not occupied, or no voter is left but the frame.
         """
-        distances = self.squared_distances(slot, among).sqrt_()
+        return self.scores_of(self.squared_distances(slot, among).sqrt_())
+
+    def scores_of(self, distances: Tensor) -> Tensor:
+        """Score a frame by its distances to peers, however they were chosen.
+
+        Args:
+            distances: [n, G, P], at least one peer; not squared.
+
+        Returns:
+            [P] mean distances, as ``msm.mutual_scores``.
+        """
         kept = msm.mean_of_lowest(distances, self._keep_lowest, interpolate=self._interpolate)
         return kept.mean(dim=0)
 

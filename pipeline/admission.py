@@ -345,13 +345,16 @@ class AdmissionGuard:
         return list(seconds.values())
 
     def _looked(self, second: _SecondLook) -> None:
-        """Note a second look; what voted and fails loses its vote."""
+        """Note a second look: what voted and fails loses its vote, what was apart may go."""
         held = self._window[second.slot]
         held.refined = True
         if second.fails and held.place == "peer":
             held.failed = True
             held.share = second.share
             self._window.move(second.slot, "apart")
+        elif held.place == "apart":
+            # Each costs a product with every new frame, and was held for this.
+            self._window.evict([second.slot])
 
     def _refined(self, second: _SecondLook) -> RefinedScore:
         boot, seq, _ = self._window[second.slot].frame

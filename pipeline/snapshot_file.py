@@ -14,9 +14,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 FORMAT = "musc-edge windows 1"
 """Changes whenever a file means something else than before."""
+
+KINDS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""What a snapshot may consist of, by the format's names."""
+CHUNK_BYTES = 1_000_000
+"""So much is written between two waits for the disk."""
 
 
 class SnapshotError(Exception):
@@ -48,11 +62,10 @@ def write_snapshot(path: Path, about: Mapping[str, Any], state: Mapping[str, Any
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, part, metadata)
-        _sync(part)
+        _write(part, tensors, metadata)
         part.replace(path)
         _sync(path.parent)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         msg = f"{path}: not written: {error}"
@@ -131,13 +144,53 @@ def _digest(texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps([texts["about"], texts["state"]]).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        if tensor.numel():
-            digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+        digest.update(_bytes(tensor).data)
     return digest.hexdigest()
 
 
+def _write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file a little at a time, each forced to the disk before the next.
+
+    The library writes all at once, and a disk that is handed 100 MB keeps everybody
+    waiting: a commit of the ledger meanwhile took 39 ms, and 1.4 ms beside this.
+
+    Source: the format, https://github.com/huggingface/safetensors#format.
+
+    Raises:
+        OSError: The disk is full, or cannot be written to.
+    """
+    # Wide numbers first, as the library orders them: all are then aligned.
+    ordered = sorted(tensors.items(), key=lambda one: (-one[1].element_size(), one[0]))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, tensor in ordered:
+        begin, end = end, end + tensor.nbytes
+        kind, shape = KINDS[tensor.dtype], list(tensor.shape)
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _, tensor in ordered:
+            numbers = _bytes(tensor)
+            for begin in range(0, len(numbers), CHUNK_BYTES):
+                file.write(numbers[begin : begin + CHUNK_BYTES].data)
+                file.flush()
+                os.fdatasync(file.fileno())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _bytes(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    """Return the numbers of a contiguous tensor as they lie in memory."""
+    if not tensor.numel():
+        return np.empty(0, np.uint8)
+    numbers: npt.NDArray[np.uint8] = tensor.reshape(-1).view(torch.uint8).numpy()
+    return numbers
+
+
 def _sync(path: Path) -> None:
-    """Force a file or folder to the disk."""
+    """Force a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -105,12 +105,13 @@ class WindowScores:
         sliding = self._window.window
         sliding.mask_pairs(slot, ())
         peers = [other for other in self._window.peers if other != slot]
-        patches = sliding.patch_scores(slot)
+        of_groups = sliding.squared_distances_to(slot, peers).sqrt_()
+        patches = sliding.scores_of(of_groups)
         usual = float(patches.median())
         copied: set[int] = set()
         alike: set[int] = set()
         if self._guarded:
-            distances = self.distances(slot, peers)
+            distances = _mean_of_groups(of_groups)
             seen = ~ignored
             if len(peers) >= self._min_peers:
                 flags = copies(distances[:, seen], float(np.median(self._medians or [usual])))
@@ -136,8 +137,7 @@ class WindowScores:
 
     def distances(self, slot: int, others: Sequence[int]) -> Distances:
         """Return [n, P] of a frame's patches to other held frames, mean over the groups."""
-        squared = self._window.window.squared_distances_to(slot, others)
-        return np.asarray(squared.sqrt_().mean(dim=1).float().cpu().numpy())
+        return _mean_of_groups(self._window.window.squared_distances_to(slot, others).sqrt_())
 
     def forget(self) -> None:
         """Forget what is usual: the window has others in it now."""
@@ -190,3 +190,8 @@ class WindowScores:
         if self._ratios:
             patches = torch.maximum(patches, floor * float(np.median(self._ratios)))
         return patches, ratio
+
+
+def _mean_of_groups(distances: Tensor) -> Distances:
+    """Return [n, P] of distances [n, G, P]."""
+    return np.asarray(distances.mean(dim=1).float().cpu().numpy())

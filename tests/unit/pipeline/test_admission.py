@@ -9,6 +9,7 @@ import pytest
 import torch
 from factories import config
 
+from pipeline.admission import SECOND_LOOK
 from pipeline.region_stream import RegionStream
 from pipeline.stream_window import FrameId
 
@@ -56,12 +57,12 @@ def other(seed: int) -> Tensor:
 class Belt:
     """A region's stream, and what it said of each part."""
 
-    def __init__(self, **window: Any) -> None:
+    def __init__(self, limit: float = LIMIT, **window: Any) -> None:
         """Begin with an empty window and a threshold that somebody chose."""
         settings = config(
             window={"size_frames": SIZE, "min_peers": 8, **window},
             musc={"degrees": [1]},
-            judge={"method": "fixed", "fixed_threshold": LIMIT},
+            judge={"method": "fixed", "fixed_threshold": limit},
         )
         self.stream = RegionStream(settings, torch.device("cpu"), SIDE, regions=1)
         self.seen: list[RegionScores] = []
@@ -266,6 +267,19 @@ def test_warnings_cannot_starve_a_window(share: float) -> None:
     assert places.count("peer") == SIZE - places.count("doubtful")
 
 
+def test_weak_defect_that_repeats_never_votes() -> None:
+    """Each part only warns, and more of them than may be doubtful by chance: they are alike."""
+    belt = Belt(limit=1.5)
+    belt.stream._judge.warning = lambda: LIMIT  # type: ignore[method-assign]
+    belt.run(good(seed) for seed in range(SIZE + 4))
+
+    said = belt.run(map(scratched, range(SIZE // 2)))
+
+    assert {one.stream.admission for one in said} == {"doubtful"}
+    assert not any(one.deciding >= 1.5 for one in said)
+    assert all(one.deciding >= LIMIT for one in said)
+
+
 def test_pinned_frame_is_a_floor_until_it_is_let_go() -> None:
     """A defect that fills the window still scores what it does against a pinned good part."""
     free, pinned = filled(admission="all"), filled(admission="all")
@@ -316,6 +330,43 @@ def test_frames_apart_go_when_a_window_has_voted_after_them() -> None:
     belt.run(map(good, range(830, 830 + SIZE + 2)))
 
     assert belt.stream.window.apart == []
+
+
+def test_frames_apart_go_once_they_were_looked_at_again() -> None:
+    """A refined score is what they were held for."""
+    belt = filled()
+    (first,) = belt.run([scratched(0)])
+    number = belt.number
+
+    said = belt.run(map(good, range(850, 850 + SIZE)))
+
+    looked = [k for k, one in enumerate(said) if number in {r.seq for r in one.stream.refined}]
+    assert first.stream.admission == "quarantine"
+    assert looked == [int(SECOND_LOOK * SIZE) + 1]
+    assert belt.stream.window.apart == []
+
+
+def test_parts_that_vary_go_on_to_vote() -> None:
+    """Parts differ by degrees, and some fail: those like them must not lose all their peers."""
+    lean = np.random.default_rng(0).uniform(-1, 1, 240)
+
+    def leaning(number: int) -> Tensor:
+        tokens = good(number)
+        tokens[0, DEFECT] += float(lean[number]) * OTHER[DEFECT]
+        return tokens
+
+    guarded, plain = (
+        Belt(limit=0.6, size_frames=32),
+        Belt(limit=0.6, size_frames=32, admission="all"),
+    )
+    failed = [
+        sum(one.deciding >= 0.6 for one in belt.run(map(leaning, range(240)))[-100:])
+        for belt in (guarded, plain)
+    ]
+
+    voting = [lean[number - 1] for number in guarded.held]
+    assert 0 < failed[0] <= failed[1] + 10
+    assert min(voting) < -0.7 < 0.7 < max(voting)
 
 
 def odd(seed: int) -> Tensor:

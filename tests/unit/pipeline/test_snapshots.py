@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 from factories import BOOT, FakeBackbone, config, frame
+from safetensors.torch import load_file
 
 from pipeline import snapshot_file
 from pipeline.inspector import Inspector
@@ -18,7 +21,6 @@ from pipeline.snapshots import Snapshots, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from edge.frame import Frame
 
@@ -288,18 +290,34 @@ def test_kill_before_the_rename_leaves_the_old_snapshot(
     class KilledError(BaseException):
         """Stands for the kill."""
 
-    def killed(_path: Path) -> None:
+    def killed(_path: Path, _target: Path) -> None:
         raise KilledError
 
     path = tmp_path / "lid.safetensors"
     write_snapshot(path, {}, {"numbers": np.arange(3), "n": 1})
-    monkeypatch.setattr(snapshot_file, "_sync", killed)
+    monkeypatch.setattr(Path, "replace", killed)
 
     with pytest.raises(KilledError):
         write_snapshot(path, {}, {"numbers": np.arange(4), "n": 2})
 
     assert path.with_suffix(".part").exists()
     assert read_state(path)["n"] == 1
+
+
+def test_file_is_what_the_library_writes(tmp_path: Path) -> None:
+    """Every kind of number and shape comes back by the library's own reader."""
+    path = tmp_path / "lid.safetensors"
+    numbers = torch.arange(600_000)
+    kinds = {str(kind): numbers.to(kind) for kind in snapshot_file.KINDS}
+    shapes = {"none": torch.zeros(0, 3), "one": torch.tensor(1.5), "many": torch.rand(2, 3, 4)}
+
+    write_snapshot(path, {"camera": "lid"}, {**kinds, **shapes})
+
+    read = load_file(path)
+    assert read.keys() == kinds.keys() | shapes.keys()
+    for name, tensor in (kinds | shapes).items():
+        assert read[name].dtype == tensor.dtype
+        assert torch.equal(read[name], tensor)
 
 
 def test_failing_write_is_counted_and_no_frame_is_lost(
@@ -315,7 +333,7 @@ def test_failing_write_is_counted_and_no_frame_is_lost(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(snapshot_file, "save_file", full)
+        disk.setattr("os.fdatasync", full)
         told(box, 20, 30)
         box.windows.keep_all()
     after = boxes.path().read_bytes()
