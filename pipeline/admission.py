@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import TypeAdapter
 
 from pipeline.inspection import Admission, RefinedScore, StreamEvent
-from pipeline.lookalikes import EXPLAINED, LIKE_SOME, MOST_AT_FIRST, explains
+from pipeline.lookalikes import EXPLAINED, LIKE_SOME, MOST_ALIKE, MOST_AT_FIRST, explains
 from pipeline.repeated_defects import (
     NO_EPISODE,
     REGIME_SHARE,
@@ -334,7 +334,9 @@ class AdmissionGuard:
             held = self._window[slot]
             if not {*self._window.peers} - {slot}:
                 continue  # nobody is there to look at it
-            look = self._looks.at(slot, ignored, unusual, MOST_AT_FIRST)
+            early = held.votes_before < self._settings.size_frames
+            most = MOST_AT_FIRST if early else MOST_ALIKE
+            look = self._looks.at(slot, ignored, unusual, most)
             fails = look.score / held.scale >= threshold
             seconds[slot] = _SecondLook(slot, look.score, look.share(threshold), fails)
             if held.failed is not None and held.failed != fails:

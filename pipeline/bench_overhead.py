@@ -27,12 +27,19 @@ class OwnCompute(NamedTuple):
     backbone_ms: float
     """Pixels that are prepared to patch tokens."""
     msm_ms: float
-    """Patch tokens to the scores of the frame against its window."""
+    """Patch tokens to the scores of the frame against the line's window."""
+    plain_msm_ms: float
+    """The same in a window of voters only, without the guard."""
 
     @property
     def total_ms(self) -> float:
-        """Both."""
+        """Backbone and mutual scoring as the line has it."""
         return self.backbone_ms + self.msm_ms
+
+    @property
+    def plain_ms(self) -> float:
+        """Backbone and plain mutual scoring."""
+        return self.backbone_ms + self.plain_msm_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,7 @@ class PipelineReport:
         rows = {
             "backbone alone, ms": [one.backbone_ms for one in own],
             "mutual scoring alone, ms": [one.msm_ms for one in own],
+            "plain mutual scoring alone, ms": [one.plain_msm_ms for one in own],
             "scorer's compute in the line, ms": [frame.compute_ms for frame in half],
             "capture to confirmed publish, ms": [frame.latency_ms for frame in half],
             "overhead, ms": [frame.overhead_ms for frame in half],
@@ -94,8 +102,12 @@ class PipelineReport:
         ]
         rates = [repeat.fps for repeat in self.repeats]
         table.append(["frames/s at full load", f"{_p50(rates):.2f}", "", str(len(rates))])
-        share = f"{self.fps_share:.3f}"
-        return [*table, ["of 1 / (backbone + mutual scoring)", share, "", str(len(rates))]]
+        shares = {"": self.fps_share, "plain ": self.plain_fps_share}
+        table += [
+            [f"of 1 / (backbone + {kind}mutual scoring)", f"{share:.3f}", "", str(len(rates))]
+            for kind, share in shares.items()
+        ]
+        return table
 
     def summary(self) -> dict[str, Any]:
         """Return the figures under the names of the last line."""
@@ -107,6 +119,7 @@ class PipelineReport:
             "compute_ms": _rounded(_p50([frame.compute_ms for frame in half])),
             "backbone_ms": _rounded(_p50([one.backbone_ms for one in own])),
             "msm_ms": _rounded(_p50([one.msm_ms for one in own])),
+            "plain_msm_ms": _rounded(_p50([one.plain_msm_ms for one in own])),
             "latency_p50_ms": _rounded(_p50([frame.latency_ms for frame in half])),
             "latency_p99_ms": _rounded(_p99([frame.latency_ms for frame in half])),
             "overhead_p50_ms": _rounded(_p50([frame.overhead_ms for frame in half])),
@@ -117,6 +130,7 @@ class PipelineReport:
             "strict_overhead_p99_share": _rounded(_p99(strict)),
             "fps": _rounded(_p50([repeat.fps for repeat in self.repeats])),
             "fps_share": _rounded(self.fps_share),
+            "plain_fps_share": _rounded(self.plain_fps_share),
             "half_frames": len(half),
             "full_frames": sum(len(repeat.full) for repeat in self.repeats),
             "repeats": len(self.repeats),
@@ -131,6 +145,14 @@ class PipelineReport:
     def fps_share(self) -> float:
         """Median over the repeats of the rate, as a share of what compute alone allows."""
         return statistics.median(one.fps * one.own_ms / 1000 for one in self.repeats)
+
+    @property
+    def plain_fps_share(self) -> float:
+        """The same of what plain mutual scoring would allow: the guard's price is in it, too."""
+        return statistics.median(
+            one.fps * statistics.median(own.plain_ms for own in one.own) / 1000
+            for one in self.repeats
+        )
 
     @property
     def _overheads(self) -> list[float]:

@@ -10,6 +10,7 @@ line with frames at half the rate that it had there.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from pipeline.bench_line import BenchLine, Broker
 from pipeline.bench_overhead import OwnCompute, PipelineReport, Repeat
 from pipeline.bench_race import SeenFrame, SlidingContestant
 from pipeline.bench_rounds import shown
-from pipeline.config_method import MuscSettings
+from pipeline.config import Config
+from pipeline.region_stream import RegionStream
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS, select_cells
+from pipeline.stream_window import FrameId
 from pipeline.wheels import fetch_wheel, user_cache
 
 if TYPE_CHECKING:
@@ -83,20 +86,26 @@ class PipelineBench:
 
 
 class AloneScorer:
-    """Backbone and mutual scoring as the line runs them, and nothing else."""
+    """Backbone and mutual scoring as the line runs them, and nothing else.
+
+    The line's windows also hold frames that do not vote, and each costs a product with
+    every new frame; beside it, plain mutual scoring of the same frames is timed.
+    """
 
     def __init__(
         self,
         backbone: Backbone,
-        window: int,
+        config: Config,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Start with an empty window."""
-        musc = MuscSettings()
+        """Start with empty windows."""
+        musc = config.musc
         self._backbone = backbone
         self._timer = timer
-        self._window = SlidingContestant(
-            window,
+        self._line = RegionStream(config, backbone.device, backbone.image_size, regions=1)
+        self._nothing = np.zeros((math.isqrt(backbone.patches),) * 2, bool)
+        self._plain = SlidingContestant(
+            config.window.size_frames,
             musc.degrees,
             musc.keep_lowest,
             locality=musc.locality_patches,
@@ -120,12 +129,18 @@ class AloneScorer:
         # One number is read back: a GPU has finished only then.
         float(features.image_features[0, 0])
         extracted = self._timer()
-        self._window.take(SeenFrame(features.tokens[0], features.image_features[0], 0))
+        tokens, feature = features.tokens[0], features.image_features[0]
         self._seen += 1
-        if self._seen > 1:
-            self._window.score()
+        name = FrameId("bench", self._seen, str(self._seen))
+        self._line.score(tokens, feature, self._nothing, name)
+        self._line.keep()
         scored = self._timer()
-        return OwnCompute(1000 * (extracted - begin), 1000 * (scored - extracted))
+        self._plain.take(SeenFrame(tokens, feature, 0))
+        if self._seen > 1:
+            self._plain.score()
+        plain = self._timer()
+        spans = (extracted - begin, scored - extracted, plain - scored)
+        return OwnCompute(*(1000 * span for span in spans))
 
 
 def run_pipeline_bench(
@@ -184,10 +199,11 @@ def measure(
     folders = [_written(images, folder / f"phase-{n:02d}") for n, images in enumerate(phases)]
     # Else the first commits would wait until the pictures are on disk.
     os.sync()
-    alone = AloneScorer(backbone, bench.window)
+    sections = {"window": {"size_frames": bench.window}, **sections}
+    camera = {"id": "alone", "kind": "synthetic"}
+    alone = AloneScorer(backbone, Config.model_validate({"camera": [camera], **sections}))
     for one in phases[0]:
         alone.look(one)
-    sections = {"window": {"size_frames": bench.window}, **sections}
     with BenchLine(folder, bench.broker, stop, **sections) as line:
         line.run(folders[0], 0)
         repeats = [

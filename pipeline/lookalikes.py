@@ -43,8 +43,8 @@ good cells have a spot with such a step, and all groups of 4 to 12 with the same
 MOST_ALIKE = 1 / 3
 """Share of the peers that may look alike; of more nobody knows which are the good ones."""
 MOST_AT_FIRST = 0.4
-"""The same at a second look, which a window may have that is not full yet: 9 copies of a
-frame are 0.3 of a window of 32, but more than a third of the first 24 peers."""
+"""The same at the second look at a window's first frames, while it is not full yet: 9 copies
+of a frame are 0.3 of a window of 32, but more than a third of the first 24 peers."""
 LEAST_PATCHES = 2
 """Patches side by side that must name the same peers."""
 AGREEMENT = 0.5

@@ -102,8 +102,12 @@ class OperatingPoint(NamedTuple):
     threshold: dict[Side, float]
     found: tuple[int, ...]
     """Numbers of the defective parts whose score reaches the plain line's threshold."""
+    found_by_both: tuple[int, ...]
+    """Those of them that the guarded line finds, too: later it cannot be blamed for others."""
     failed: tuple[int, ...]
     """Those that the plain line's own judge fails."""
+    seen: dict[Side, list[Seen]]
+    """What the lines said of it, after the warm-up."""
     outcome: Outcome
 
 
@@ -183,6 +187,8 @@ class SeedBench:
         threshold = {side: _operating_point(counted[side]) for side in SIDES}
         bad = [one.reading for one in counted["plain"] if one.defective]
         found = tuple(i for i, one in enumerate(bad) if one.reaches(threshold["plain"]))
+        guarded = [one.reading for one in counted["guarded"] if one.defective]
+        both = tuple(i for i in found if guarded[i].reaches(threshold["guarded"]))
         failed = tuple(i for i, one in enumerate(bad) if one.verdict == "FAIL")
         params = {"good": plan.iid_good, "defective": plan.iid_defective}
         outcome = self.measure(
@@ -193,7 +199,18 @@ class SeedBench:
                 "threshold": threshold[side],
             },
         )
-        return OperatingPoint(threshold, found, failed, outcome)
+        return OperatingPoint(threshold, found, both, failed, counted, outcome)
+
+
+def first_parts(seen: Sequence[Seen], good: int, defective: int) -> list[Seen]:
+    """Return the first parts of each kind: in mixed streams of a seed they are the same parts."""
+    left = {False: good, True: defective}
+    parts = []
+    for one in seen:
+        if left[one.defective]:
+            left[one.defective] -= 1
+            parts.append(one)
+    return parts
 
 
 def _operating_point(seen: Sequence[Seen]) -> float:

@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.stress_figures import REGIME_CHANGE, SAME_DEFECT, Outcome, first_with, share
+from pipeline.stress_bench import first_parts
+from pipeline.stress_figures import (
+    REGIME_CHANGE,
+    SAME_DEFECT,
+    Outcome,
+    first_with,
+    separation,
+    share,
+)
 from pipeline.stress_line import SIDES
 
 if TYPE_CHECKING:
@@ -31,12 +39,31 @@ def iid(bench: SeedBench) -> list[Outcome]:
 
 
 def poisoning(bench: SeedBench) -> list[Outcome]:
-    """Random different defects on 30 % of the parts."""
+    """Random different defects on 30 % of the parts.
+
+    What that costs is told by the parts that the undisturbed stream has, too: of other
+    parts the AUROC would differ by chance.
+    """
     plan = bench.plan
     stream = bench.mixed(plan.poison_good, plan.poison_defective, name=1)
     params = {"good": plan.poison_good, "defective": plan.poison_defective}
     counted = {side: stream.seen[side][plan.warm_up :] for side in SIDES}
-    return [bench.measure("poisoning", params, lambda side: bench.base(counted[side], side))]
+    same = min(plan.iid_good, plan.poison_good), min(plan.iid_defective, plan.poison_defective)
+
+    def figures_of(side: Side) -> Figures:
+        poisoned = separation(first_parts(counted[side], *same))
+        undisturbed = separation(first_parts(bench.undisturbed.seen[side], *same))
+        loss = None
+        if poisoned is not None and undisturbed is not None:
+            loss = undisturbed - poisoned
+        return {
+            **bench.base(counted[side], side),
+            "auroc_same_parts": poisoned,
+            "auroc_undisturbed": undisturbed,
+            "auroc_loss": loss,
+        }
+
+    return [bench.measure("poisoning", params, figures_of)]
 
 
 def burst(bench: SeedBench) -> list[Outcome]:
@@ -173,10 +200,13 @@ def _due(order: Sequence[bool], window: int) -> int | None:
 
 
 def cold_start(bench: SeedBench) -> list[Outcome]:
-    """A burst that begins with the very first part, of up to 0.3 windows."""
+    """A burst that begins with the very first part, of up to 0.3 windows.
+
+    Its defects are such as both lines find when they come alone.
+    """
     plan = bench.plan
     longest = max(2, round(plan.cold_share * plan.window))
-    chosen = bench.undisturbed.found[: plan.cold_defects]
+    chosen = bench.undisturbed.found_by_both[: plan.cold_defects]
     return [_cold_start(bench, chosen, b) for b in sorted({max(2, longest // 2), longest})]
 
 

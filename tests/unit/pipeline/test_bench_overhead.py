@@ -30,7 +30,7 @@ def repeat(slow: float = 1.0, late_ms: float = 0.0) -> Repeat:
     """Return a repeat on a machine ``slow`` times as slow, one frame of ten late."""
     half = line(104 * slow, 250 * slow, 9, 100 * slow)
     half += line(104 * slow + late_ms, 250 * slow, 1, 100 * slow)
-    own = [OwnCompute(60 * slow, 30 * slow)] * 4
+    own = [OwnCompute(60 * slow, 30 * slow, 25 * slow)] * 4
     return Repeat(own, line(208 * slow, 100 * slow, 5, 100 * slow), half)
 
 
@@ -42,6 +42,7 @@ def test_overhead_is_what_was_not_compute() -> None:
     assert (said["overhead_p50_ms"], said["overhead_p50_share"]) == (4, 0.04)
     assert said["fps"] == 10
     assert said["fps_share"] == 0.9
+    assert said["plain_fps_share"] == 0.85
     assert said["strict_overhead_p50_share"] == pytest.approx(104 / 90 - 1, abs=1e-4)
     assert said["held"]
     json.dumps(said)

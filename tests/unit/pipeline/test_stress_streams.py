@@ -104,6 +104,26 @@ def test_mixed_streams_have_the_parts_they_claim() -> None:
     assert [one.origin for one in shown] == [one.origin for one in again.streams[0][TINY.warm_up :]]
 
 
+def test_what_poisoning_costs_is_told_by_the_same_parts() -> None:
+    """The first parts of each kind are those of the undisturbed stream, in another order."""
+    bench = Witness()
+
+    (outcome,) = poisoning(bench)
+
+    poisoned, undisturbed = (one[TINY.warm_up :] for one in bench.streams[:2])
+    same = min(TINY.iid_good, TINY.poison_good), min(TINY.iid_defective, TINY.poison_defective)
+    for kind, count in zip((False, True), same, strict=True):
+        firsts = [
+            [one.origin for one in stream if is_bad(one) is kind][:count]
+            for stream in (poisoned, undisturbed)
+        ]
+        assert firsts[0] == firsts[1]
+        assert len(firsts[0]) == count
+    figures = plain(outcome)
+    assert figures["auroc_loss"] == figures["auroc_undisturbed"] - figures["auroc_same_parts"]
+    assert figures["auroc_undisturbed"] == 1.0
+
+
 def test_plain_line_is_blind_to_a_long_burst() -> None:
     """It rejects each defect alone, and none any more once 30 % of the window repeat it."""
     outcomes = burst(tiny_bench())
