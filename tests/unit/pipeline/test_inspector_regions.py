@@ -273,7 +273,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, box: Inspector, region: int, fault:
     window = stream.window.window
     if fault == "score":
         nan = torch.full((16,), math.nan)
-        monkeypatch.setattr(window, "patch_scores", lambda _slot: nan)
+        monkeypatch.setattr(window, "scores_of", lambda _distances: nan)
         return
 
     def raise_it(*_arguments: object, **_named: object) -> int:
@@ -282,7 +282,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, box: Inspector, region: int, fault:
             raise ValueError(message)
         raise MemoryError
 
-    monkeypatch.setattr(window, "push" if fault != "late memory" else "patch_scores", raise_it)
+    monkeypatch.setattr(window, "push" if fault != "late memory" else "scores_of", raise_it)
 
 
 @pytest.mark.parametrize(
