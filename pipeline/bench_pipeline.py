@@ -200,7 +200,7 @@ def measure(
     # Else the first commits would wait until the pictures are on disk.
     os.sync()
     sections = {"window": {"size_frames": bench.window}, **sections}
-    camera = {"id": "alone", "kind": "synthetic"}
+    camera = {"id": "alone", "kind": "synthetic", "interval_ms": 1}
     alone = AloneScorer(backbone, Config.model_validate({"camera": [camera], **sections}))
     for one in phases[0]:
         alone.look(one)
