@@ -131,7 +131,7 @@ class AloneScorer:
         extracted = self._timer()
         tokens, feature = features.tokens[0], features.image_features[0]
         self._seen += 1
-        name = FrameId("bench", self._seen, str(self._seen))
+        name = FrameId(f"{0:016x}", self._seen, str(self._seen))
         self._line.score(tokens, feature, self._nothing, name)
         self._line.keep()
         scored = self._timer()
