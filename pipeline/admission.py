@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from pipeline.arrival import StreamNews
 from pipeline.inspection import Admission, RefinedScore, StreamEvent
 from pipeline.lookalikes import EXPLAINED, LIKE_SOME, MOST_ALIKE, MOST_AT_FIRST, explains
 from pipeline.repeated_defects import (
@@ -40,6 +41,7 @@ from pipeline.repeated_defects import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pipeline.arrival import Arrival
     from pipeline.config_method import WindowSettings
     from pipeline.lookalikes import Flags
     from pipeline.stream_window import Held, StreamWindow
@@ -60,50 +62,6 @@ KNOWN_BY = 0.1
 kind of good parts: a third of those that a patch score is the mean of by default. With
 only those that never warn voting, a kind that every fourth part is of would lose all its peers:
 of a synthetic line's good parts 29 in 100 failed, and 3 in 100 where these keep their vote."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """The newest frame, as it was scored."""
-
-    look: Look
-    deciding: float
-    threshold: float | None
-    warning: float | None
-
-    @property
-    def fails(self) -> bool:
-        """Whether the region fails."""
-        return self.threshold is not None and self.deciding >= self.threshold
-
-    @property
-    def unusual(self) -> float | None:
-        """From where a score is unusual: worth a warning where there are any."""
-        return self.threshold if self.warning is None else self.warning
-
-    @property
-    def warns(self) -> bool:
-        """Whether the score is unusual, yet below the threshold."""
-        return not self.fails and self.warning is not None and self.deciding >= self.warning
-
-
-@dataclass(frozen=True, slots=True)
-class StreamNews:
-    """What the newest frame means to the stream, and the stream to it."""
-
-    admission: Admission = "peer"
-    warns: bool = False
-    stale: bool = False
-    """Whether so many frames in a row were copies that the camera tells nothing any more."""
-    degraded: bool = False
-    """Whether a regime change waits for its release."""
-    counts: bool = True
-    """Whether its score tells the judge something new: copies of one thing are one thing."""
-    events: tuple[StreamEvent, ...] = ()
-    refined: tuple[RefinedScore, ...] = ()
-
-
-NO_NEWS = StreamNews()
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,16 +249,16 @@ class AdmissionGuard:
             return "duplicate"
         if len(self._window.peers) < self._settings.min_peers:
             return "peer"
-        level = arrival.threshold if arrival.fails else arrival.warning
-        usual = not (arrival.fails or arrival.warns)
-        if usual or level is None or self._known(slot, arrival.look, level):
+        level = arrival.reached
+        if level is None or self._known(slot, arrival.look, level):
             return "peer"
         if arrival.fails:
             return "quarantine"
         refused = self._state.latest.count("doubtful")
+        if refused < DOUBTFUL_SHARE * self._settings.size_frames:
+            return "doubtful"
         alike = self._with_spot(slot, arrival.look, self._window.apart, level)
-        few = refused < DOUBTFUL_SHARE * self._settings.size_frames
-        return "doubtful" if few or len(alike) >= DOUBTS_ALIKE else "peer"
+        return "doubtful" if len(alike) >= DOUBTS_ALIKE else "peer"
 
     def _repeated(
         self, slot: int, arrival: Arrival, events: list[StreamEvent]

@@ -21,7 +21,8 @@ import torch
 
 from musc.rscin import rescore
 from musc.sliding import SlidingMuSc
-from pipeline.admission import AdmissionGuard, Arrival
+from pipeline.admission import AdmissionGuard
+from pipeline.arrival import Arrival, unusual_from
 from pipeline.judge import make_judge
 from pipeline.stream_window import StreamWindow
 from pipeline.window_scores import WindowScores
@@ -123,8 +124,7 @@ class RegionStream:
         threshold, warning = self._judge.threshold(), self._judge.warning()
         if threshold is not None and threshold > MAX_DISTANCE:
             threshold = warning = None  # nothing could fail
-        unusual = threshold if warning is None else warning
-        look = self._looks.at(slot, ignored.ravel(), unusual)
+        look = self._looks.at(slot, ignored.ravel(), unusual_from(threshold, warning))
         raw = look.score
         if not math.isfinite(raw):
             msg = f"the score is {raw}"

@@ -6,8 +6,8 @@
   oldest goes when another comes.
 * frames **apart** are scored like any other but do not vote. They are held so that they
   can be compared with each other, looked at once more, and given the vote later without
-  a product. Their number is bounded, the oldest goes;
-  and they go, as peers do, when a window has voted after them: each costs a product.
+  a product. Their number is bounded, the oldest goes; and each goes once the guard has
+  looked at it again, or a window has voted after it: it costs a product with every frame.
 * **pins** are good frames that stay until they are let go.
 
 A frame is pushed without a vote and then finds its place. Before that the oldest peer of

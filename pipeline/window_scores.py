@@ -122,7 +122,8 @@ class WindowScores:
                 )
             if 0 < len(left_out := copied | alike) < len(peers):
                 sliding.mask_pairs(slot, left_out)
-                patches = sliding.patch_scores(slot)
+                counting = [k for k, other in enumerate(peers) if other not in left_out]
+                patches = sliding.scores_of(of_groups[counting])
         patches, ratio = self._floored(slot, patches)
         patches[torch.from_numpy(ignored).to(patches.device)] = 0
         return Look(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.admission import NO_NEWS, StreamNews
+from pipeline.arrival import NO_NEWS, StreamNews
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -258,7 +258,7 @@ def test_second_look_that_contradicts_is_an_event() -> None:
 def test_warnings_cannot_starve_a_window(share: float) -> None:
     """Of the latest frames at most a quarter is refused its vote for a warning alone."""
     belt = filled()
-    belt.stream._judge.warning = lambda: LIMIT * (1 - share)  # type: ignore[method-assign]
+    belt.stream._judge.warning = lambda: LIMIT * (1 - share)  # type: ignore[method-assign]  # it never warns
 
     said = belt.run(map(good, range(500, 500 + SIZE)))
 
@@ -270,7 +270,7 @@ def test_warnings_cannot_starve_a_window(share: float) -> None:
 def test_weak_defect_that_repeats_never_votes() -> None:
     """Each part only warns, and more of them than may be doubtful by chance: they are alike."""
     belt = Belt(limit=1.5)
-    belt.stream._judge.warning = lambda: LIMIT  # type: ignore[method-assign]
+    belt.stream._judge.warning = lambda: LIMIT  # type: ignore[method-assign]  # a fixed one never warns
     belt.run(good(seed) for seed in range(SIZE + 4))
 
     said = belt.run(map(scratched, range(SIZE // 2)))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.admission import StreamNews
+from pipeline.arrival import StreamNews
 from pipeline.worst_region import RegionScores, decide
 
 MIN_PEERS = 8
