@@ -55,6 +55,7 @@ class Rig:
         self.gate._publisher.start(self.gate._desk.receive)
         self.ingest = connect_dealer(context, self.settings.endpoint("notices"), "c1")
         self.scorer = connect_dealer(context, self.settings.endpoint("inspections"), "s")
+        self._on_the_way: set[Socket] = set()
         self.scorer_is_up()
 
     def scorer_is_up(self) -> None:
@@ -68,9 +69,15 @@ class Rig:
         for note in notes:
             assert socket.poll(LIMIT_MS, 2), "the gate takes nothing"
             socket.send(encode_note(note))
+            self._on_the_way.add(socket)
 
     def step(self) -> None:
-        """Wait for a message and let the gate work."""
+        """Wait for a message, for one on each socket that was sent on, and let the gate work."""
+        sockets = self.gate._sockets
+        for socket, end in ((self.ingest, sockets.notices), (self.scorer, sockets.inspections)):
+            if socket in self._on_the_way:
+                end.poll(LIMIT_MS)
+        self._on_the_way.clear()
         self.gate._poller().poll(100)
         self.gate.step()
 
