@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,8 @@ from pipeline.memory import free_bytes
 from pipeline.regions import RegionsError, check_overlap, make_view
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from musc.vision_transformer import Backbone
     from pipeline.config import Config
     from pipeline.snapshots import Snapshots
@@ -35,12 +38,17 @@ class BuildError(LineError):
     """The windows do not fit into this machine, or the regions into the frame; with the figure."""
 
 
-def build_inspector(config: Config, snapshots: Snapshots | None = None) -> tuple[Inspector, str]:
+def build_inspector(
+    config: Config,
+    snapshots: Snapshots | None = None,
+    timer: Callable[[], float] = time.perf_counter,
+) -> tuple[Inspector, str]:
     """Return an inspector that is ready for its first frame, and its model's digest.
 
     Args:
         config: The line's settings.
         snapshots: Windows that were kept, to go on with.
+        timer: Seconds; only for the reported compute time.
 
     Raises:
         WeightsError: The weights are missing and cannot be fetched.
@@ -64,7 +72,7 @@ def build_inspector(config: Config, snapshots: Snapshots | None = None) -> tuple
     _check_memory(config, backbone)
     # The first call of a network is slow; the first part should not pay for it.
     backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
-    return Inspector(config, backbone, model, snapshots=snapshots), model
+    return Inspector(config, backbone, model, timer, snapshots=snapshots), model
 
 
 def check_regions(config: Config, patches_of_a_region: int) -> None:

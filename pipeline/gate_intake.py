@@ -234,21 +234,11 @@ class Intake:
             self._warn_late(inspection, now)
             detail = {"boot": key.boot, "seq": key.seq, "score": inspection.score}
             self._ledger.add_event(work.moment.utc, "late_inspection", key.camera, detail)
-        self._note_stream(work, inspection)
+        note_stream(self._ledger, inspection, work.moment)
         if inspection.evidence:
             self._awaiting_image[key] = inspection
             while len(self._awaiting_image) > HEATMAPS_HELD:
                 self._awaiting_image.popitem(last=False)
-
-    def _note_stream(self, work: Pass, inspection: Inspection) -> None:
-        """Write what a frame has shown of its stream, and second looks at earlier frames."""
-        key = inspection.announcement.key
-        for event in inspection.events:
-            log.warning("camera %s: %s", key.camera, event.kind)
-            detail = {"boot": key.boot, "seq": key.seq, **event.detail}
-            self._ledger.add_event(work.moment.utc, event.kind, key.camera, detail)
-        for refined in inspection.refined:
-            self._ledger.refine(key.camera, refined)
 
     def _take_scorers_note(self, work: Pass, identity: bytes, note: Note) -> None:
         self._heard_ns = work.moment.monotonic_ns
@@ -291,3 +281,14 @@ class Intake:
         detail = {"error": str(error)[:DETAIL_LIMIT], "others_not_noted": self._not_noted}
         self._not_noted = 0
         self._ledger.add_event(work.moment.utc, "message_refused", None, detail)
+
+
+def note_stream(ledger: Ledger, inspection: Inspection, now: Moment) -> None:
+    """Write what a frame has shown of its stream, and second looks at earlier frames."""
+    key = inspection.announcement.key
+    for event in inspection.events:
+        log.warning("camera %s: %s", key.camera, event.kind)
+        detail = {"boot": key.boot, "seq": key.seq, **event.detail}
+        ledger.add_event(now.utc, event.kind, key.camera, detail)
+    for refined in inspection.refined:
+        ledger.refine(key.camera, refined)

@@ -11,7 +11,6 @@ differently. On the synthetic line the blemish alone is carried to another part.
 
 from __future__ import annotations
 
-import csv
 import zipfile
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +22,7 @@ from edge.sources import Capture
 from edge.sources.folder import decode_image
 from edge.sources.synthetic import SyntheticSource
 from pipeline.image_folder import list_images, load_image
+from pipeline.label_table import LabelError, read_label_table
 from pipeline.solar_cells import sure_mono_cells
 from pipeline.stress_pictures import Jitter, carried, jittered
 
@@ -156,22 +156,15 @@ def _labels_of_table(table: Path, names: Sequence[str]) -> dict[str, bool]:
     """Return whether each part of the table is defective, by the name of its picture."""
     known = {name.rsplit("/", 1)[-1].rsplit(".", 1)[0]: name for name in names}
     known |= {name: name for name in names}
-    labels: dict[str, bool] = {}
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            for number, row in enumerate(csv.DictReader(file), 2):
-                part, label = row.get("path") or row.get("part"), row.get("label")
-                if part not in known or label not in {"0", "1"}:
-                    msg = (
-                        f"{table}, line {number}: part {part!r}, label {label!r}; wanted a "
-                        "picture below the folder and 0 or 1"
-                    )
-                    raise StressError(msg)
-                labels[known[part]] = label == "1"
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        msg = f"{table}: {error}"
-        raise StressError(msg) from error
-    return labels
+        rows = read_label_table(table)
+    except LabelError as error:
+        raise StressError(str(error)) from error
+    for row in rows:
+        if row.name not in known:
+            msg = f"{table}, line {row.line}: part {row.name!r}: no picture below the folder"
+            raise StressError(msg)
+    return {known[row.name]: row.defective for row in rows}
 
 
 class SyntheticSupply:

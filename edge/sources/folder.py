@@ -57,7 +57,7 @@ class FolderSource(Source):
         Raises:
             SourceError: No such folder, or no image in it.
         """
-        self._files = _list_images(path)
+        self._files = images_in(path)
         self._loop = loop
         self._next = 0
 
@@ -88,8 +88,12 @@ class FolderSource(Source):
         """Do nothing: no file stays open between two reads."""
 
 
-def _list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, by name in code point order."""
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files directly in a folder, by name in code point order.
+
+    Raises:
+        SourceError: No such folder, or no image in it.
+    """
     try:
         files = [path for path in folder.iterdir() if is_image_name(path.name) and path.is_file()]
     except OSError as error:

@@ -1,0 +1,133 @@
+"""A gate on the clock of its frames: the line's own decisions, without sockets or a broker.
+
+Gate, part assembler, alarms and ledger are those of a running line. Each frame is decided
+at the moment of its capture: its latency is 0, and nothing is late but what a source says
+was late. Nothing is sent and no image is written.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edge.frame import EPOCH
+from pipeline.alarm import AlarmBook
+from pipeline.alarm_conditions import LineSight
+from pipeline.gate import Gate
+from pipeline.gate_intake import note_stream
+from pipeline.line_memory import LineMemory
+from pipeline.parts import PartAssembler
+from pipeline.replay_sources import Fate, GateBegins, Ordered, RecipeBegins, Seen, Unseen
+from pipeline.results import FrameResult, Moment, PartVerdict
+
+if TYPE_CHECKING:
+    from edge.frame import Announcement
+    from pipeline.config import Config
+    from pipeline.inspection import Inspection
+    from pipeline.ledger import Ledger
+
+
+class ReplayGate:
+    """Turns steps and inspections into rows; each call inside the ledger's transaction."""
+
+    def __init__(self, config: Config, ledger: Ledger) -> None:
+        """Begin with the config's recipe, a scorer that is there, and alarms at rest."""
+        deadline_ms, recipe = config.part.deadline_ms, config.line.recipe
+        self._recipe_configured = recipe
+        self._gate = Gate(deadline_ms, config.window.min_peers, config.judge.score, recipe)
+        self._gate.scorer_up()
+        self._parts = PartAssembler(config.views, deadline_ms)
+        self._alarms = AlarmBook(config.alarm)
+        self._ledger = ledger
+        self._memory = LineMemory(ledger.db)
+        self._repeating: set[str] = set()
+        """Cameras whose last picture repeated those before."""
+        self._now = Moment(EPOCH, 0)
+        """The latest capture so far; those of several cameras may come out of order."""
+        self.counts: Counter[str] = Counter()
+        """Results so far: PASS, FAIL, and NO_RESULT by reason."""
+
+    def frame(self, step: Seen | Unseen, inspection: Inspection | None) -> None:
+        """Decide a frame; ``inspection`` is that of a frame that was seen."""
+        announcement = step.announcement
+        # Its own moment, not the latest: it must not be late for another camera's frame.
+        now = Moment(announcement.captured_at, announcement.captured_ns)
+        self._now = max(self._now, now, key=lambda moment: moment.monotonic_ns)
+        self._close_parts(self._parts.due(self._now))
+        self._ledger.open_frame(announcement)
+        self._gate.announce(announcement, now)
+        if inspection is None:
+            result = self._lost(announcement, step.fate, now)
+        else:
+            result = self._inspected(inspection, step, now)
+        if result is not None:
+            self._conclude(result, now)
+        if inspection is not None:
+            note_stream(self._ledger, inspection, now)
+        self._follow_alarms()
+
+    def change(self, step: RecipeBegins | GateBegins | Ordered) -> None:
+        """Take note of what has changed between two frames."""
+        if isinstance(step, GateBegins):
+            self.finish()
+            # The host may have been started anew, and with it the monotonic clock.
+            self._now = Moment(self._now.utc, 0)
+            return
+        if isinstance(step, RecipeBegins):
+            change = {"from": self._gate.recipe, "to": step.recipe}
+            self._gate.change_recipe(step.recipe, step.moment)
+            self._memory.keep_recipe(self._recipe_configured, step.recipe)
+            self._ledger.add_event(step.moment.utc, "recipe", None, change)
+        elif step.order.verb != "recipe":  # the gate's own change is a step of its own
+            if step.order.verb == "reset":
+                self._gate.forget_windows()
+            detail = {"boot": step.order.boot, "seq": step.order.seq}
+            known = {name: value for name, value in detail.items() if value is not None}
+            self._ledger.add_event(self._now.utc, step.order.verb, step.order.camera, known)
+
+    def finish(self) -> None:
+        """Close the parts that wait for other views."""
+        self._close_parts(self._parts.close_all(self._now))
+        self._follow_alarms()
+
+    def _lost(
+        self, announcement: Announcement, fate: Fate | None, now: Moment
+    ) -> FrameResult | None:
+        why, detail = fate or Fate("camera_lost", "nothing is known of it")
+        return self._gate.lose(announcement, why, detail, now)
+
+    def _inspected(
+        self, inspection: Inspection, step: Seen | Unseen, now: Moment
+    ) -> FrameResult | None:
+        camera, fate = inspection.announcement.camera, step.fate
+        (self._repeating.add if inspection.why == "stale" else self._repeating.discard)(camera)
+        self._gate.cameras_lost = frozenset(self._repeating)
+        lost = None
+        if fate is not None and not fate.keeps_figures:
+            lost = self._lost(inspection.announcement, fate, now)
+        result = self._gate.inspected(inspection, now) or lost
+        if fate is not None and result is not None and result.verdict == "PASS":
+            # It was on the disk too late: the row keeps its figures, as after the correction.
+            return replace(result, verdict="NO_RESULT", why=fate.why, detail=fate.detail)
+        return result
+
+    def _conclude(self, result: FrameResult, now: Moment) -> None:
+        self._ledger.close_frame(result)
+        self.counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
+        self._close_parts(self._parts.add(result, now))
+
+    def _close_parts(self, parts: list[PartVerdict]) -> None:
+        for part in parts:
+            self._ledger.close_part(part)
+            self._alarms.part(part.verdict, part.why, self._now)
+
+    def _follow_alarms(self) -> None:
+        sight = LineSight(
+            cameras_lost=self._gate.cameras_lost,
+            scorer_down=False,
+            free_bytes=None,
+            regime_change=self._gate.degraded,
+        )
+        for transition in self._alarms.update(sight, self._now):
+            self._memory.keep_transition(transition)
