@@ -25,9 +25,10 @@ from pipeline.cli_batch import rescore_scores, score
 from pipeline.cli_bench import bench_app
 from pipeline.cli_doctor import doctor
 from pipeline.cli_keys import keys
-from pipeline.cli_ledger import alarms, events, print_rates, review
+from pipeline.cli_ledger import alarms, events, print_hash, print_rates, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.cli_plc import plc_sim
+from pipeline.cli_replay import replay
 from pipeline.cli_stress import stress
 from pipeline.config_file import load_config
 
@@ -250,13 +251,17 @@ def verdicts(
     rates: Annotated[
         bool, typer.Option("--rates", help="Rates of rejects; of false ones by the reviews.")
     ] = False,
+    identity: Annotated[
+        bool, typer.Option("--hash", help="One hash of all results: the identity of the run.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show results from the ledger, the latest last."""
     from pipeline import queries
 
-    if rates:
-        print_rates(ledger or load_config(config).ledger.path, as_json=as_json)
+    if rates or identity:
+        path = ledger or load_config(config).ledger.path
+        print_rates(path, as_json=as_json) if rates else print_hash(path, as_json=as_json)
         return
     if audit and ledger is not None:
         msg = "--audit needs --config, not --ledger: the counters are the line's"
@@ -278,7 +283,7 @@ def verdicts(
     print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
 
 
-for command in (events, alarms, review, keys, doctor, stress):
+for command in (events, alarms, review, keys, doctor, replay, stress):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
 app.add_typer(bench_app, name="bench")

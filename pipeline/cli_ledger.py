@@ -100,6 +100,14 @@ def print_rates(path: Path, *, as_json: bool) -> None:
     _print(RATES_SHOWN, reject_rates(path).rows(), as_json=as_json)
 
 
+def print_hash(path: Path, *, as_json: bool) -> None:
+    """Print the identity of a ledger's run."""
+    from pipeline.run_identity import run_hash
+
+    identity = run_hash(path)
+    typer.echo(json.dumps({"hash": identity}) if as_json else identity)
+
+
 def _statement(part: str | None, label: LabelChoice | None, by: str, note: str) -> ReviewCommand:
     """Return the review by the rules of ``cmd/review``.
 

@@ -48,6 +48,10 @@ class ReplayGate:
         self.counts: Counter[str] = Counter()
         """Results so far: PASS, FAIL, and NO_RESULT by reason."""
 
+    def begin(self, name: str, frames: int) -> None:
+        """Say in the ledger that it is a replay's, and of what."""
+        self._ledger.add_event(EPOCH, "replay", None, {"of": name, "frames": frames})
+
     def frame(self, step: Seen | Unseen, inspection: Inspection | None) -> None:
         """Decide a frame; ``inspection`` is that of a frame that was seen."""
         announcement = step.announcement
@@ -75,6 +79,8 @@ class ReplayGate:
             self._now = Moment(self._now.utc, 0)
             return
         if isinstance(step, RecipeBegins):
+            if step.recipe == self._gate.recipe:
+                return
             change = {"from": self._gate.recipe, "to": step.recipe}
             self._gate.change_recipe(step.recipe, step.moment)
             self._memory.keep_recipe(self._recipe_configured, step.recipe)

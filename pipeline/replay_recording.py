@@ -2,25 +2,26 @@
 
 A frame that the scorer saw is shown to the inspector at its place, whatever became of it;
 one that it never saw gets the NO_RESULT that it had. With the recording's own settings
-what came too late is too late again. With other settings it is asked what would have been
-said, and lateness of the past does not apply unless it is asked for.
+what came too late is too late again. With other settings the question is what would have
+been said, and lateness of the past does not apply unless it is asked for.
 
-What damage does to a replay: indexes that are torn or damaged and pixels that are missing
-are refused, because every later result may be another; what lies apart from the scorer's
-frames is a warning.
+Indexes that are torn or damaged, and pixels or inspections of judged frames that are not
+there, refuse the replay: every later result may be another. What lies apart from the
+scorer's frames is a warning. A recording that ended at its limit is replayed until there.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from edge.frame import Announcement, FrameKey
+from edge.errors import LineError
+from edge.frame import Announcement
 from edge.recording import RecordedFrame, Recording
-from edge.recording_files import RecordingError
-from edge.recording_lines import GateSaid, Head, OrderDone, RecipeSaid, ScorerSaid
+from edge.recording_lines import Ended, GateSaid, OrderDone, RecipeSaid, ScorerSaid
 from edge.wire import Order
 from pipeline.config import Config
 from pipeline.replay_sources import (
@@ -30,23 +31,24 @@ from pipeline.replay_sources import (
     RecipeBegins,
     ReplayError,
     Seen,
-    Step,
     Unseen,
+    named,
 )
 from pipeline.results import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from edge.frame import FrameKey
+    from edge.recording import Step as Recorded
     from edge.recording_files import ProblemKind
-    from edge.recording_lines import Result
+    from edge.recording_lines import Head
+    from pipeline.replay_sources import Step
 
 FATAL: frozenset[ProblemKind] = frozenset(
     {"torn_line", "damaged_line", "missing_file", "damaged_file", "missing_camera"}
 )
-NAMED_LIMIT = 5
-"""Faults of a kind that a message names; it counts all."""
 
 
 class RecordingReplay:
@@ -63,36 +65,210 @@ class RecordingReplay:
 
         Raises:
             RecordingError: It is no recording of this version.
-            ReplayError: It is damaged, or cannot be replayed with these settings.
+            ReplayError: It is damaged, or is not of this config's cameras.
         """
         self._recording = Recording(folder)
         head = self._recording.head
         self.config = config or _own_config(head, folder)
-        self._late = self.config.digest == head.config_digest if late is None else late
+        own = config is None or config.digest == head.config_digest
+        self._late = own if late is None else late
         self.boot = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:16]
         self.name = folder.resolve().name
         self.windows = self._recording.windows
-        self._steps = list(self._recording.steps())
         self._has_line = bool(self._recording.line)
-        if not self._has_line:
-            # Frames of several cameras come as they were captured; no scorer had an order.
-            self._steps = sorted(
-                self._frames(), key=lambda frame: _announcement(frame).captured_at
-            )
+        self._recorded = self._in_order()
+        self._frames = [one for one in self._recorded if isinstance(one, RecordedFrame)]
         self._refuse_damage(folder)
-        self._refuse_settings(folder)
-        self.warnings = self._find_warnings()
+        self._refuse_cameras(folder)
+        self.warnings = self._find_warnings(own=own)
 
     def __len__(self) -> int:
         """Return the number of frames."""
-        return sum(1 for _ in self._frames())
+        return len(self._frames)
 
     def names(self) -> dict[str, list[FrameKey]]:
         """Return the frames of each file that pictures came from, and of each part."""
-        found: dict[str, list[FrameKey]] = {}
-        for frame in self._frames():
-            announcement = _announcement(frame)
+        found: dict[str, list[FrameKey]] = defaultdict(list)
+        for frame in self._frames:
+            announcement = self._announcement(frame)
             for name in dict.fromkeys((announcement.origin, announcement.part_id)):
-                if name:
-                    found.setdefault(name, []).append(frame.key)
+                found[name].append(frame.key)
         return found
+
+    def steps(self) -> Iterator[Step]:
+        """Yield what happened, in the scorer's order.
+
+        Raises:
+            ReplayError: The pixels of a frame are not those that were written.
+        """
+        gates = 0
+        for one in self._recorded:
+            if isinstance(one, RecordedFrame):
+                yield self._frame_step(one)
+            elif isinstance(one, RecipeSaid):
+                yield RecipeBegins(one.recipe, Moment(one.at, one.at_ns))
+            elif isinstance(one, OrderDone) and one.verb is not None:
+                yield Ordered(
+                    Order(
+                        order=one.order,
+                        verb=one.verb,
+                        recipe=one.recipe or self.config.line.recipe,
+                        camera=one.camera,
+                        boot=one.boot,
+                        seq=one.seq,
+                    )
+                )
+            elif isinstance(one, GateSaid) and one.event == "started":
+                gates += 1
+                if gates > 1:
+                    yield GateBegins()
+
+    def _in_order(self) -> list[Recorded]:
+        """Return the steps without the frames that nobody has said anything of."""
+        steps = [
+            one
+            for one in self._recording.steps()
+            if not isinstance(one, RecordedFrame)
+            or not self._has_line
+            or one.inspected
+            or one.result
+            or one.lost
+        ]
+        if self._has_line:
+            return steps[: self._end_of_pixels(steps)]
+        # No scorer had an order: frames of several cameras come as they were captured.
+        frames = [one for one in steps if isinstance(one, RecordedFrame)]
+        return [*sorted(frames, key=lambda frame: self._announcement(frame).captured_at)]
+
+    def _end_of_pixels(self, steps: list[Recorded]) -> int:
+        """Return where a camera has stopped to record, as at a limit, and the line went on."""
+        indexes = self._recording.indexes
+        ended = {name for name in indexes if any(isinstance(one, Ended) for one in indexes[name])}
+        return next(
+            (
+                number
+                for number, one in enumerate(steps)
+                if isinstance(one, RecordedFrame)
+                and one.inspected
+                and not one.stored
+                and one.key.camera in ended
+            ),
+            len(steps),
+        )
+
+    def _frame_step(self, frame: RecordedFrame) -> Seen | Unseen:
+        if not self._was_seen(frame):
+            return Unseen(self._announcement(frame), _end(frame))
+        try:
+            return Seen(frame.load(), self._fate(frame))
+        except LineError as error:
+            damaged = [found.where for found in self._recording.verify() if found]
+            msg = f"{self._recording.folder}: {named('damaged_file', damaged)}; {error}"
+            raise ReplayError(msg) from error
+
+    def _was_seen(self, frame: RecordedFrame) -> bool:
+        """Tell whether a scorer saw the frame, or with a mere camera whether one can."""
+        if self._has_line:
+            return frame.inspected is not None
+        return frame.stored is not None and frame.lost is None
+
+    def _fate(self, frame: RecordedFrame) -> Fate | None:
+        """Return what the time of its coming made of a frame that was inspected."""
+        result = frame.result
+        if not self._late or result is None or result.verdict != "NO_RESULT":
+            return None
+        if result.scored:
+            late = Fate("late", result.detail, keeps_figures=True)
+            return late if result.why == "late" else None
+        # Inspected under another recipe than the line's: the gate finds that out again.
+        return None if result.why == "warming" else Fate(result.why, result.detail)
+
+    def _announcement(self, frame: RecordedFrame) -> Announcement:
+        """Return a frame's announcement; of one that was counted only, what is known."""
+        if frame.announcement is not None:
+            return frame.announcement
+        key = frame.key
+        part_id = frame.result.part_id if frame.result else f"{key.camera}-{key.seq:08d}"
+        return Announcement(
+            camera=key.camera,
+            boot=key.boot,
+            seq=key.seq,
+            part_id=part_id,
+            captured_at=self._recording.head.created_at,
+            captured_ns=0,
+        )
+
+    def _refuse_damage(self, folder: Path) -> None:
+        faults: dict[str, list[str]] = defaultdict(list)
+        for problem in self._recording.problems:
+            if problem.kind in FATAL:
+                faults[problem.kind].append(f"{problem.where} ({problem.detail})")
+        for frame in self._frames:
+            if self._has_line and frame.inspected is not None and frame.stored is None:
+                faults["inspected, and not recorded"].append(str(frame.key))
+            elif frame.result and frame.result.scored and frame.inspected is None:
+                faults["judged, and its inspection is not recorded"].append(str(frame.key))
+        unknown = [
+            one.order
+            for one in self._recorded
+            if isinstance(one, OrderDone) and one.ok and one.verb is None
+        ]
+        if unknown:
+            faults["obeyed, and nobody knows what it ordered"] += unknown
+        if faults:
+            told = "; ".join(named(kind, places) for kind, places in faults.items())
+            msg = f"{folder}: the recording is damaged: {told}"
+            raise ReplayError(msg)
+
+    def _refuse_cameras(self, folder: Path) -> None:
+        known = {camera.id for camera in self.config.camera}
+        missing = sorted({frame.key.camera for frame in self._frames} - known)
+        if missing:
+            msg = f"{folder}: camera {', '.join(missing)} of the recording is not in the config"
+            raise ReplayError(msg)
+        if not self._frames:
+            msg = f"{folder}: no frame is in the recording"
+            raise ReplayError(msg)
+
+    def _find_warnings(self, *, own: bool) -> list[str]:
+        warnings = [
+            f"{problem.kind}: {problem.where}: {problem.count} ({problem.detail})"
+            for problem in self._recording.problems
+        ]
+        said = self._recording.line
+        scorers = [one.scorer for one in said if isinstance(one, ScorerSaid) and one.event == "up"]
+        if len(set(scorers)) > 1:
+            warnings.append(
+                f"the scorer was started {len(set(scorers))} times, and its windows of then are "
+                "not recorded: results from the second start on may be others"
+            )
+        digest = self._recording.head.config_digest
+        others = {one.config_digest for one in said if isinstance(one, GateSaid)} - {digest}
+        if own and (others or self.config.digest != digest):
+            told = ", ".join(sorted(others | {self.config.digest} - {digest}))
+            warnings.append(f"settings {told} beside the recording's {digest}: results may differ")
+        return warnings
+
+
+def _end(frame: RecordedFrame) -> Fate:
+    """Return the NO_RESULT of a frame that no scorer saw."""
+    if frame.result is not None:
+        return Fate(frame.result.why, frame.result.detail)
+    if frame.lost is not None:
+        return Fate(frame.lost.why, frame.lost.detail)
+    return Fate("dropped", "its pixels were not recorded")
+
+
+def _own_config(head: Head, folder: Path) -> Config:
+    """Return the settings that a recording was made with.
+
+    Raises:
+        ReplayError: This program does not know one of them.
+    """
+    try:
+        return Config.model_validate(head.config)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        msg = f"{folder}: the recording's own settings, {key}: {first['msg']}; give --config"
+        raise ReplayError(msg) from error

@@ -42,6 +42,10 @@ INTERVAL_MS = 1000
 _NUMBER = re.compile(r"([0-9]+)")
 
 
+NAMED_LIMIT = 5
+"""Of what is wrong a message names so many, and counts all."""
+
+
 class ReplayError(LineError):
     """A replay cannot be run as asked; the message says what is wrong, and how often."""
 
@@ -152,7 +156,9 @@ class FolderReplay:
         )
         if len(self.config.camera) > 1:
             ids = ", ".join(camera.id for camera in self.config.camera)
-            msg = f"{folder}: a folder is one camera, the config has {len(self.config.camera)}: {ids}"
+            msg = (
+                f"{folder}: a folder is one camera, the config has {len(self.config.camera)}: {ids}"
+            )
             raise ConfigError(msg)
         listed = sorted(shown_name(path) for path in self._files)
         self.boot = hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
@@ -240,3 +246,9 @@ def natural(name: str) -> tuple[list[tuple[int, str]], str]:
     """Return what sorts names as people do: numbers in them by value, all else by code point."""
     pieces = _NUMBER.split(name)
     return [(int(piece), "") if odd % 2 else (-1, piece) for odd, piece in enumerate(pieces)], name
+
+
+def named(kind: str, places: Sequence[str]) -> str:
+    """Return how often something is wrong, and where first."""
+    more = ", ..." if len(places) > NAMED_LIMIT else ""
+    return f"{len(places)} {kind}: {', '.join(places[:NAMED_LIMIT])}{more}"
