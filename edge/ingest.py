@@ -24,7 +24,7 @@ from edge.frame_queue import FrameQueue
 from edge.notices import NoticeOutbox, receive_notes
 from edge.part_ids import PartIds, PartPolicy, ToldPart
 from edge.sockets import HIGH_WATER_IMAGES, Context, Socket, bind_router, connect_dealer, try_send
-from edge.sources import EndOfSourceError, Source
+from edge.sources import CameraEvent, EndOfSourceError, Source
 from edge.wire import (
     Acknowledged,
     Begins,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from edge.clock import Clock
     from edge.counter import DurableCounter
     from edge.keys import LineKeys
+    from edge.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +90,11 @@ class Ingest:
         boot: str,
         clock: Clock,
         context: Context,
+        recorder: Recorder | None = None,
     ) -> None:
         """Connect to both peers, which need not be there yet, and bind for told parts.
+
+        A ``recorder`` gets every notice and every frame; it stays the caller's.
 
         Raises:
             EndpointError: An endpoint cannot be connected to or bound.
@@ -117,7 +121,8 @@ class Ingest:
             context, settings.scorer_endpoint, camera, HIGH_WATER_IMAGES, keys=keys
         )
         self._queue = FrameQueue(self._scorer, settings.camera, boot, settings.queue_frames)
-        self._notices = NoticeOutbox(self._gate)
+        self._recorder = recorder
+        self._notices = NoticeOutbox(self._gate, recorder.put if recorder else None)
         self._announcer = Announcer(camera, boot, self._part_ids, counter, self._notices, clock)
         begins = Begins(camera=settings.camera, boot=boot, seq=counter.value)
         self._notices.put(begins, clock.monotonic_ns())
@@ -221,6 +226,8 @@ class Ingest:
             capture.bit_depth,
             capture.offset_px,
         )
+        if self._recorder is not None:
+            self._recorder.put_frame(frame)
         oldest = self._queue.put(frame)
         if oldest is not None:
             detail = f"queue of {self._settings.queue_frames} frames full, oldest dropped"
@@ -280,7 +287,7 @@ class Ingest:
         self._said = state
         self._next_presence_ns = now + PRESENCE_NS
         self._queue.say_hello()
-        self._announcer.tell(self._camera.take_events())
+        self._tell_events()
         here = CameraHere(
             camera=self._settings.camera,
             boot=self._boot,
@@ -288,6 +295,13 @@ class Ingest:
             counts=self._announcer.counts(self._camera.counts),
         )
         try_send(self._gate, [encode_note(here)])
+
+    def _tell_events(self) -> None:
+        """Tell what happened to the camera and to its recording."""
+        self._announcer.tell(self._camera.take_events())
+        if self._recorder is not None:
+            faults = self._recorder.take_faults()
+            self._announcer.tell(CameraEvent(fault.kind, fault.detail) for fault in faults)
 
     def _lose_waiting(self, detail: str) -> None:
         """Number and lose the pictures of parts that nobody will judge any more."""
@@ -306,7 +320,7 @@ class Ingest:
             self._lose_waiting(detail)
             self._announcer.miss(self._part_ids.give_up(), "the run ended before a picture came")
             now = self._clock.monotonic_ns()
-            self._announcer.tell(self._camera.take_events())
+            self._tell_events()
             self._notices.resend(now)
             if not len(self._notices) or now >= until:
                 break

@@ -15,9 +15,11 @@ from edge.sockets import Socket, receive_all, try_send
 from edge.wire import Announced, Begins, Happened, Lost, WireError, decode_note, encode_note
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from edge.wire import Acknowledged, Note
+
+    Notice = Announced | Lost | Begins | Happened
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +32,10 @@ LIMIT = 50_000
 class NoticeOutbox:
     """Notices on their way to the gate."""
 
-    def __init__(self, socket: Socket) -> None:
-        """Send through ``socket``, a DEALER connected to the gate."""
+    def __init__(self, socket: Socket, on_put: Callable[[Notice], None] | None = None) -> None:
+        """Send through ``socket``, a DEALER connected to the gate; ``on_put`` hears each once."""
         self._socket = socket
+        self._on_put = on_put
         self._unacknowledged: OrderedDict[tuple[int, str], tuple[bytes, int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -48,8 +51,10 @@ class NoticeOutbox:
         """Tell whether no more frames should be counted until a gate comes back."""
         return len(self) >= LIMIT
 
-    def put(self, note: Announced | Lost | Begins | Happened, now_ns: int) -> None:
+    def put(self, note: Notice, now_ns: int) -> None:
         """Send a notice, and keep it until it is acknowledged."""
+        if self._on_put is not None:
+            self._on_put(note)
         seq = note.seq if isinstance(note, Begins | Happened) else note.announcement.seq
         if isinstance(note, Lost):
             # A loss tells everything that the announcement did.

@@ -117,19 +117,22 @@ class Recording:
         that have no line of the gate, by camera and number: where there is no
         ``line.jsonl`` these are all.
         """
-        told: set[FrameKey] = set()
+        said: set[FrameKey | tuple[str | None, str]] = set()
+        scorer: str | None = None
         for line in self.line:
-            if isinstance(line, Inspected | Result):
-                frame = self._frames.get(line.key)
-                if frame is None or line.key in told:
+            scorer = line.scorer if isinstance(line, ScorerSaid) else scorer
+            step = self._step(line)
+            if step is None:
+                continue
+            if isinstance(step, RecordedFrame | OrderDone):
+                # A gate repeats an order; a scorer answers it again, and does it once.
+                once = step.key if isinstance(step, RecordedFrame) else (scorer, step.order)
+                if once in said:
                     continue
-                if isinstance(line, Inspected) or frame.inspected is None:
-                    told.add(line.key)
-                    yield frame
-            elif not isinstance(line, Ended):
-                yield line
+                said.add(once)
+            yield step
         for camera in self.head.cameras:
-            yield from (frame for frame in self.frames(camera) if frame.key not in told)
+            yield from (frame for frame in self.frames(camera) if frame.key not in said)
 
     def frames(self, camera: str) -> list[RecordedFrame]:
         """Return the frames of a camera by their number, whoever saw them.
@@ -177,6 +180,16 @@ class Recording:
             self.line = read_lines(path, LINE_FILE, LINE_LINES, self.problems)
             self._take_line()
         self._look_around()
+
+    def _step(self, line: LineLine) -> Step | None:
+        """Return what a line of the gate stands for; None where that stands elsewhere."""
+        if isinstance(line, Ended):
+            return None
+        if not isinstance(line, Inspected | Result):
+            return line
+        frame = self._frames.get(line.key)
+        elsewhere = frame is None or (isinstance(line, Result) and frame.inspected is not None)
+        return None if elsewhere else frame
 
     def _note(self, kind: ProblemKind, where: str, detail: str = "", count: int = 1) -> None:
         self.problems.append(Problem(kind, where, detail or PROBLEM_MEANINGS[kind], count))

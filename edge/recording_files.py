@@ -105,6 +105,17 @@ def read_head(folder: Path) -> Head:
         raise RecordingError(msg) from error
 
 
+def write_head(folder: Path, head: Head) -> None:
+    """Write ``recording.json``, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = folder / f"{HEAD_FILE}.part"
+    part.write_text(head.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / HEAD_FILE)
+
+
 def read_lines(
     path: Path, name: str, kind: TypeAdapter[_Line], problems: list[Problem]
 ) -> list[_Line]:

@@ -49,6 +49,8 @@ INTERRUPTED = 130
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the line.")]
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
+RecordedOption = Annotated[Path | None, typer.Option("--record", hidden=True)]
+"""Folder of a recording that ``run --record`` has begun."""
 
 
 class VerdictChoice(str, Enum):
@@ -116,12 +118,20 @@ def demo(
 
 
 @app.command()
-def run(config: ConfigOption = Path("config.toml")) -> None:
+def run(
+    config: ConfigOption = Path("config.toml"),
+    *,
+    record: Annotated[
+        Path | None, typer.Option(help="New folder to record the line into, to replay it.")
+    ] = None,
+) -> None:
     """Run a line: cameras, scorer and gate under the supervisor."""
+    from edge.clock import SystemClock
     from edge.stopping import StopFlag
     from pipeline.ingest_stage import check_sources
     from pipeline.line_keys import check_endpoints
     from pipeline.line_lock import line_lock
+    from pipeline.recording_start import begin_recording
     from pipeline.supervisor import Supervisor, line_commands
 
     settings = _load(config, "supervisor")
@@ -129,8 +139,11 @@ def run(config: ConfigOption = Path("config.toml")) -> None:
     check_sources(settings)
     stop = StopFlag()
     stop.install()
+    into = record.resolve() if record is not None else None
     with line_lock(settings.line.state_path):
-        Supervisor(line_commands(settings, config.resolve())).run(stop.is_set)
+        if into is not None:
+            begin_recording(settings, into, SystemClock())
+        Supervisor(line_commands(settings, config.resolve(), into)).run(stop.is_set)
 
 
 app.command()(score)
@@ -143,11 +156,12 @@ def ingest(
     config: ConfigOption = Path("config.toml"),
     *,
     supervised: SupervisedOption = False,
+    record: RecordedOption = None,
 ) -> None:
     """Run one camera alone."""
     from pipeline.ingest_stage import run_ingest
 
-    run_ingest(_load(config, f"ingest {camera}"), camera, supervised=supervised)
+    run_ingest(_load(config, f"ingest {camera}"), camera, supervised=supervised, record=record)
 
 
 @app.command()
@@ -167,11 +181,12 @@ def gate(
     config: ConfigOption = Path("config.toml"),
     *,
     supervised: SupervisedOption = False,
+    record: RecordedOption = None,
 ) -> None:
     """Run the gate alone."""
     from pipeline.gate_stage import run_gate
 
-    run_gate(_load(config, "gate"), supervised=supervised)
+    run_gate(_load(config, "gate"), supervised=supervised, record=record)
 
 
 @app.command()

@@ -30,6 +30,7 @@ from pipeline.config_plant import (
     MqttSettings,
     OutboxSettings,
     PartSettings,
+    RecordSettings,
     TransportSettings,
 )
 from pipeline.config_settings import Settings
@@ -62,6 +63,7 @@ class Config(Settings):
     alarm: list[Alarm] = Field(default_factory=default_alarms, max_length=64)
     ledger: LedgerSettings = LedgerSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    record: RecordSettings = RecordSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")

@@ -154,6 +154,13 @@ class EvidenceSettings(Settings):
     """Which frames' images are kept."""
 
 
+class RecordSettings(Settings):
+    """What `musc-edge run --record` may write."""
+
+    max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
+    """Byte budget, shared equally by the cameras; a camera whose share is used is not recorded on."""
+
+
 class LogSettings(Settings):
     """What the processes say on standard error."""
 

@@ -222,6 +222,7 @@ class Intake:
         inspection = decode_inspection(body)
         self._check_camera(inspection)
         self._heard_ns = work.moment.monotonic_ns
+        work.heard.append(inspection)
         key = inspection.announcement.key
         # The two sockets are independent: the inspection may overtake the notice.
         self._open(work, inspection.announcement)
@@ -245,10 +246,13 @@ class Intake:
         if isinstance(note, ScorerUp) and self._scorer_peers:
             self.gate.scorer_up()
             self.scorer.heard(identity, note)
+            work.heard.append(note)
         elif isinstance(note, ScorerLeft):
             self.gate.scorer_left(work.moment)
-        elif isinstance(note, Ordered) and (answer := self.scorer.answered(note)):
-            work.ordered.append(answer)
+        elif isinstance(note, Ordered):
+            work.heard.append(self.scorer.told_of(note))
+            answer = self.scorer.answered(note)
+            work.ordered += [answer] if answer else []
 
     def _warn_late(self, inspection: Inspection, now: Moment) -> None:
         if now.monotonic_ns >= self._next_warning_ns:

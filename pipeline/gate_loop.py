@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import zmq
 
 from edge.contract import Topics
 from edge.wakeup import Wakeup
-from pipeline.alarm import AlarmBook
 from pipeline.alarm_conditions import LineSight
 from pipeline.broker_login import broker_settings
 from pipeline.command_desk import CommandDesk
@@ -32,6 +30,7 @@ from pipeline.gate_sockets import GateSockets
 from pipeline.journal import Journal
 from pipeline.ledger import Ledger, LedgerBusyError, LedgerError
 from pipeline.line_memory import LineMemory
+from pipeline.line_recorder import LineRecorder
 from pipeline.outbox import Outbox
 from pipeline.parts import PartAssembler
 from pipeline.publisher import Publisher
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from edge.clock import Clock
     from edge.contract import State
     from edge.frame import FrameKey
+    from edge.recorder import Recorder
     from edge.sockets import Context
     from pipeline.config import Config
 
@@ -73,10 +73,11 @@ class GateLoop:
         clock: Clock,
         context: Context,
         on_confirmed: Callable[[FrameKey, int], None] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         """Open ledger, evidence and sockets; the broker is connected to in the background.
 
-        ``on_confirmed`` is the publisher's.
+        ``on_confirmed`` is the publisher's. A ``recorder`` gets what the line does.
 
         Raises:
             LedgerError: The ledger is not writable.
@@ -112,11 +113,12 @@ class GateLoop:
             self._gate, self._parts, self._ledger, self._recovery, clock, self._sockets, cameras
         )
         self._outbox = Outbox(self._ledger.db, config.outbox, now.monotonic_ns)
+        self._recorder = LineRecorder(recorder, self._gate, identity, now) if recorder else None
         self._journal = Journal(
             config, self._ledger, memory, self._outbox, self._parts, self._evidence,
-            self._publisher, self._moment,
+            self._publisher, self._moment, recorder=self._recorder,
         )  # fmt: skip
-        self._alarms = self._restored_alarms(memory, now)
+        self._alarms = memory.alarm_book(config.alarm, self._ledger, now)
         self._verbs = LineVerbs(
             config, self._gate, self._alarms, self._intake.scorer, self._ledger, memory,
             self._intake.cameras,
@@ -186,6 +188,8 @@ class GateLoop:
         if self._outbox.waiting > 0:
             log.warning("%d messages are kept for the next start", self._outbox.waiting)
         self._log_summary()
+        if self._recorder is not None:
+            self._recorder.close(self._moment())
         self._sockets.close()
         self._ledger.close()
         self._wakeup.close()
@@ -230,16 +234,6 @@ class GateLoop:
         if not self._busy:
             log.error("%s; waiting for it", error)
         self._busy = True
-
-    def _restored_alarms(self, memory: LineMemory, now: Moment) -> AlarmBook:
-        book = AlarmBook(self._config.alarm, memory.alarms())
-        book.seed(
-            (verdict, why, now.monotonic_ns - int((now.utc - decided).total_seconds() * 1e9))
-            for verdict, why, decided in self._ledger.recent_parts(
-                book.seed_parts, now.utc - timedelta(seconds=book.seed_s)
-            )
-        )
-        return book
 
     def _poller(self) -> zmq.Poller:
         poller = zmq.Poller()

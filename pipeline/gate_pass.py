@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from edge.commands import CommandResult
     from edge.frame import FrameKey
-    from edge.wire import Acknowledged
+    from edge.wire import Acknowledged, ScorerUp
     from pipeline.alarm import Transition
     from pipeline.evidence_worker import Stored
     from pipeline.inspection import Inspection
     from pipeline.results import FrameResult, Moment, PartVerdict
-    from pipeline.scorer_link import Answer
+    from pipeline.scorer_link import Answer, Answered
 
 
 @dataclass(slots=True)
@@ -26,6 +26,8 @@ class Pass:
     acknowledgements: list[tuple[bytes, Acknowledged]] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     """What became of images that were handed over earlier."""
+    heard: list[Inspection | Answered | ScorerUp] = field(default_factory=list)
+    """What the scorer has said, in its own order."""
     ordered: list[Answer] = field(default_factory=list)
     """What became of orders to the scorer."""
     answers: list[CommandResult] = field(default_factory=list)

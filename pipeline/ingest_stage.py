@@ -16,14 +16,19 @@ from pipeline.camera_sources import crops_itself, open_source
 from pipeline.config_camera import FolderCamera, VideoCamera
 from pipeline.config_file import ConfigError
 from pipeline.line_keys import line_keys
+from pipeline.recording_start import camera_index
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edge.sockets import Context
     from pipeline.config import Config
     from pipeline.config_camera import Camera
 
 DRAIN_DEADLINES = 2
 """A finished source waits this many part deadlines for frames that are still out."""
+STOP_RECORD_S, END_RECORD_S = 0.2, 30.0
+"""Until what waits is recorded: a line that is told to stop has 1.4 s for each camera."""
 
 
 def check_sources(config: Config) -> None:
@@ -64,8 +69,12 @@ def ingest_settings(config: Config, camera: Camera) -> IngestSettings:
     )
 
 
-def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
+def run_ingest(
+    config: Config, camera_id: str, *, supervised: bool, record: Path | None = None
+) -> None:
     """Run one camera until its source is finished or it is told to stop.
+
+    ``record`` is the folder of a recording that was begun.
 
     Raises:
         ConfigError: No such camera.
@@ -73,6 +82,7 @@ def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
         CounterError: The counter is not writable.
         KeysError: The keys of the line cannot be read.
         EndpointError: An endpoint cannot be used.
+        RecordingError: The recording cannot be written.
     """
     cameras = {camera.id: camera for camera in config.camera}
     if camera_id not in cameras:
@@ -86,10 +96,13 @@ def run_ingest(config: Config, camera_id: str, *, supervised: bool) -> None:
     source = open_source(camera, clock, settings.keys)
     context: Context = zmq.Context()
     boot = secrets.token_hex(8)
-    ingest = Ingest(settings, source, counter, boot, clock, context)
+    recorder = camera_index(config, record, camera.id, clock) if record else None
+    ingest = Ingest(settings, source, counter, boot, clock, context, recorder)
     announce_ready(supervised=supervised)
     try:
         ingest.run(stop.is_set)
     finally:
         ingest.close()
+        if recorder is not None:
+            recorder.close(STOP_RECORD_S if stop.is_set() else END_RECORD_S)
         context.term()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.gate_pass import Pass
     from pipeline.ledger import Ledger
     from pipeline.line_memory import LineMemory
+    from pipeline.line_recorder import LineRecorder
     from pipeline.outbox import Outbox
     from pipeline.parts import PartAssembler
     from pipeline.publisher import Publisher
@@ -59,8 +60,10 @@ class Journal:
         evidence: EvidenceWorker,
         publisher: Publisher,
         moment: Callable[[], Moment],
+        *,
+        recorder: LineRecorder | None = None,
     ) -> None:
-        """Work on the open ledger."""
+        """Work on the open ledger; ``recorder`` gets each pass that is told."""
         self._deadline_ms = config.part.deadline_ms
         self._heatmaps = config.mqtt.heatmaps
         self._ledger = ledger
@@ -70,6 +73,7 @@ class Journal:
         self._evidence = evidence
         self._publisher = publisher
         self._moment = moment
+        self._recorder = recorder
         self._next_settle_ns = 0
         self._kept_frames: list[_KeptFrame] = []
         self._kept_parts: list[_KeptPart] = []
@@ -94,6 +98,8 @@ class Journal:
         for transition in work.transitions:
             self._memory.keep_transition(transition)
         self._note_evidence(work)
+        for fault in self._recorder.take_faults() if self._recorder else []:
+            self._ledger.add_event(work.moment.utc, fault.kind, None, fault.detail)
         self._publisher.settle(self._outbox, work.moment.monotonic_ns)
         # Deleting is a write to disk: with the results, or once a second.
         if work.results or work.moment.monotonic_ns >= self._next_settle_ns:
@@ -109,6 +115,8 @@ class Journal:
             now_ns = self._moment().monotonic_ns
             self._publisher.frame(result, payload, number, self._outbox, now_ns)
             self.counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
+        if self._recorder is not None:
+            self._recorder.tell(work, [kept.result for kept in self._kept_frames])
         self._kept_frames, self._kept_parts = [], []
         for one in work.stored:
             if one.heatmap is not None and self._heatmaps == "fail":

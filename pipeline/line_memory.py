@@ -8,18 +8,23 @@ All in the ledger's database; all methods that write run in its transaction.
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from edge.commands import CommandResult
-from pipeline.alarm import AlarmRecord
+from pipeline.alarm import AlarmBook, AlarmRecord
 from pipeline.ledger_schema import insert_row
 from pipeline.results import moment_of, timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlite_utils import Database
 
     from edge.commands import Command
     from pipeline.alarm import Transition
+    from pipeline.config_alarm import Alarm
+    from pipeline.ledger import Ledger
     from pipeline.results import Moment
 
 REPEAT_S = 600
@@ -48,6 +53,17 @@ class LineMemory:
             )
             for row in self._db.query(LATEST_OF_EACH)
         }
+
+    def alarm_book(self, alarms: Sequence[Alarm], ledger: Ledger, now: Moment) -> AlarmBook:
+        """Return the alarms as they were, with the parts that their conditions count."""
+        book = AlarmBook(alarms, self.alarms())
+        book.seed(
+            (verdict, why, now.monotonic_ns - int((now.utc - decided).total_seconds() * 1e9))
+            for verdict, why, decided in ledger.recent_parts(
+                book.seed_parts, now.utc - timedelta(seconds=book.seed_s)
+            )
+        )
+        return book
 
     def keep_transition(self, transition: Transition) -> None:
         """Keep one step of an alarm."""

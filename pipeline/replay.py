@@ -110,7 +110,7 @@ def _run(
     pace: Pace,
     tick: Callable[[], None],
 ) -> None:
-    gate = ReplayGate(source.config, ledger)
+    gate = ReplayGate(source.config, ledger, source.recipe)
     orders = ScorerOrders(inspector, [camera.id for camera in source.config.camera])
     with ledger.transaction():
         gate.begin(source.name, len(source))

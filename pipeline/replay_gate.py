@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 class ReplayGate:
     """Turns steps and inspections into rows; each call inside the ledger's transaction."""
 
-    def __init__(self, config: Config, ledger: Ledger) -> None:
-        """Begin with the config's recipe, a scorer that is there, and alarms at rest."""
-        deadline_ms, recipe = config.part.deadline_ms, config.line.recipe
-        self._recipe_configured = recipe
+    def __init__(self, config: Config, ledger: Ledger, recipe: str) -> None:
+        """Begin with this recipe in force, a scorer that is there, and alarms at rest."""
+        deadline_ms = config.part.deadline_ms
+        self._recipe_configured = config.line.recipe
         self._gate = Gate(deadline_ms, config.window.min_peers, config.judge.score, recipe)
         self._gate.scorer_up()
         self._parts = PartAssembler(config.views, deadline_ms)

@@ -80,6 +80,7 @@ class RecordingReplay:
         self._frames = [one for one in self._recorded if isinstance(one, RecordedFrame)]
         self._refuse_damage(folder)
         self._refuse_cameras(folder)
+        self.recipe = self._first_recipe() if own else self.config.line.recipe
         self.warnings = self._find_warnings(own=own)
 
     def __len__(self) -> int:
@@ -182,6 +183,18 @@ class RecordingReplay:
             return late if result.why == "late" else None
         # Inspected under another recipe than the line's: the gate finds that out again.
         return None if result.why == "warming" else Fate(result.why, result.detail)
+
+    def _first_recipe(self) -> str:
+        """Return what was in force at the first gate, which may remember another than the config.
+
+        It then orders the scorer to use it, without a change of its own before.
+        """
+        for one in self._recorded:
+            if isinstance(one, RecipeSaid):
+                break
+            if isinstance(one, OrderDone) and one.verb == "recipe" and one.recipe:
+                return one.recipe
+        return self.config.line.recipe
 
     def _announcement(self, frame: RecordedFrame) -> Announcement:
         """Return a frame's announcement; of one that was counted only, what is known."""

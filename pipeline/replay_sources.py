@@ -109,6 +109,8 @@ class ReplaySource(Protocol):
 
     config: Config
     """The settings that it is replayed with."""
+    recipe: str
+    """What is in force at the gate when it begins."""
     boot: str
     """Stands for the start of the gate, 16 hex digits; the same for the same source."""
     name: str
@@ -162,6 +164,7 @@ class FolderReplay:
             raise ConfigError(msg)
         listed = sorted(shown_name(path) for path in self._files)
         self.boot = hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
+        self.recipe = self.config.line.recipe
         self.name = shown_name(folder.resolve())
         self.windows: Path | None = None
         self.warnings: tuple[str, ...] = ()

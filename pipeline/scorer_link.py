@@ -8,8 +8,9 @@ number, is repeated until the scorer answers, and given up after a limit.
 from __future__ import annotations
 
 import secrets
+from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edge.sockets import try_send
 from edge.wire import Order, encode_note
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 REPEAT_NS = 300_000_000
 ANSWER_LIMIT_NS = 5_000_000_000
 """A scorer reads its orders between two frames."""
+ORDERS_REMEMBERED = 256
+"""Orders whose answer may still come, though nobody waits for it."""
 
 
 @dataclass(slots=True)
@@ -41,6 +44,16 @@ class Answer:
     detail: str
 
 
+class Answered(NamedTuple):
+    """An order and what the scorer answered; the first time that it does, it was just done."""
+
+    order: Order | None
+    """None where an earlier gate gave it."""
+    txn: str
+    """Empty where no command asked for it."""
+    note: Ordered
+
+
 class ScorerLink:
     """Orders on their way to the scorer that was heard last."""
 
@@ -51,6 +64,8 @@ class ScorerLink:
         self._scorers_recipe = ""
         self._next_recipe_ns = 0
         self._pending: dict[str, _Pending] = {}
+        self._sent: OrderedDict[str, tuple[Order, str]] = OrderedDict()
+        """The latest orders, with their transaction."""
 
     def heard(self, identity: bytes, note: ScorerUp) -> None:
         """Take note of a scorer and of the recipe that it works with."""
@@ -65,6 +80,11 @@ class ScorerLink:
         pending = self._pending.pop(note.order, None)
         return Answer(pending.txn, note.ok, note.code, note.detail) if pending else None
 
+    def told_of(self, note: Ordered) -> Answered:
+        """Return what was answered, whether or not anybody waits for it."""
+        order, txn = self._sent.get(note.order, (None, ""))
+        return Answered(order, txn, note)
+
     def tend(self, recipe: str, now_ns: int) -> list[Answer]:
         """Send what is due; return the answers of the orders that are given up."""
         if self._scorer is not None and self._scorers_recipe != recipe:
@@ -72,7 +92,7 @@ class ScorerLink:
         for pending in self._pending.values():
             if now_ns >= pending.next_ns:
                 pending.next_ns = now_ns + REPEAT_NS
-                self._send(pending.order)
+                self._send(pending.order, pending.txn)
         late = [p for p in self._pending.values() if now_ns >= p.given_up_ns]
         for pending in late:
             del self._pending[pending.order.order]
@@ -83,8 +103,11 @@ class ScorerLink:
         if now_ns < self._next_recipe_ns:
             return
         self._next_recipe_ns = now_ns + REPEAT_NS
-        self._send(Order(order=secrets.token_hex(8), verb="recipe", recipe=recipe))
+        self._send(Order(order=secrets.token_hex(8), verb="recipe", recipe=recipe), "")
 
-    def _send(self, order: Order) -> None:
+    def _send(self, order: Order, txn: str) -> None:
         if self._scorer is not None:
+            self._sent[order.order] = order, txn
+            if len(self._sent) > ORDERS_REMEMBERED:
+                self._sent.popitem(last=False)
             try_send(self._socket, [self._scorer, encode_note(order)])

@@ -159,16 +159,22 @@ class Stage:
                     pipe.close()
 
 
-def line_commands(config: Config, config_path: Path) -> list[StageCommand]:
-    """Return the processes of a line in the order of their start."""
+def line_commands(
+    config: Config, config_path: Path, record: Path | None = None
+) -> list[StageCommand]:
+    """Return the processes of a line in the order of their start.
+
+    ``record`` is the folder of a recording, which gate and cameras write.
+    """
     given = ("--config", str(config_path))
+    recorded = (*given, "--record", str(record)) if record is not None else given
     commands = (
         [StageCommand("broker", "broker", ("broker", *given))] if config.mqtt.embedded else []
     )
-    commands.append(StageCommand("gate", "gate", ("gate", *given)))
+    commands.append(StageCommand("gate", "gate", ("gate", *recorded)))
     commands.append(StageCommand("scoring", "scoring", ("inspect", *given)))
     return commands + [
-        StageCommand("ingest", f"ingest {camera.id}", ("ingest", *given, "--camera", camera.id))
+        StageCommand("ingest", f"ingest {camera.id}", ("ingest", *recorded, "--camera", camera.id))
         for camera in config.camera
     ]
 

@@ -1,0 +1,94 @@
+"""A recording of a line is begun: its folder, the windows that the scorer starts from, its writers.
+
+Begun once, before any process of the line runs, in a folder that is new or empty: two runs
+in one recording could not be told apart. Gate and cameras then write an index each, and go
+on with it when they are restarted.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from edge.recorder import Recorder
+from edge.recording_files import RecordingError, write_head
+from edge.recording_lines import FRAMES_FOLDER, INDEX_FILE, LINE_FILE, WINDOWS_FOLDER, Head
+from edge.sources.stream_url import is_url, shown_url
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edge.clock import Clock
+    from pipeline.config import Config
+
+log = logging.getLogger(__name__)
+
+LINE_SHARE = 20
+"""The gate's index gets one part in so many of the budget; its lines have some hundred bytes."""
+TAKEN_NAMES = {WINDOWS_FOLDER, FRAMES_FOLDER}
+
+
+def begin_recording(config: Config, folder: Path, clock: Clock) -> None:
+    """Make the folder, and put into it what the line starts from.
+
+    Raises:
+        RecordingError: The folder is not empty or not writable, or a camera has the
+            name of another part of a recording.
+    """
+    taken = sorted(camera.id for camera in config.camera if camera.id in TAKEN_NAMES)
+    if taken:
+        msg = f"camera {taken[0]}: a recording has a folder of this name; give it another id"
+        raise RecordingError(msg)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            msg = f"{folder}: not empty; a recording needs a folder of its own"
+            raise RecordingError(msg)
+        windows = config.line.state_path / WINDOWS_FOLDER
+        if windows.is_dir():
+            shutil.copytree(windows, folder / WINDOWS_FOLDER)
+        write_head(folder, _head(config, clock))
+    except OSError as error:
+        # copytree gathers the errors of its files in one without a text of its own.
+        msg = f"{folder}: {error.strerror or error}"
+        raise RecordingError(msg) from error
+    log.info("recording into %s, at most %d bytes", folder, config.record.max_bytes)
+
+
+def camera_index(config: Config, folder: Path, camera: str, clock: Clock) -> Recorder:
+    """Return what writes a camera's part.
+
+    Raises:
+        RecordingError: It cannot be written.
+    """
+    whole = config.record.max_bytes
+    share = (whole - whole // LINE_SHARE) // len(config.camera)
+    return Recorder(folder / camera / INDEX_FILE, share, clock.now)
+
+
+def line_index(config: Config, folder: Path, clock: Clock) -> Recorder:
+    """Return what writes the gate's part.
+
+    Raises:
+        RecordingError: It cannot be written.
+    """
+    return Recorder(folder / LINE_FILE, config.record.max_bytes // LINE_SHARE, clock.now)
+
+
+def _head(config: Config, clock: Clock) -> Head:
+    return Head(
+        created_at=clock.now(),
+        cameras=tuple(camera.id for camera in config.camera),
+        config=_without_secrets(config),
+        config_digest=config.digest,
+    )
+
+
+def _without_secrets(config: Config) -> dict[str, Any]:
+    """Return the config as JSON; a camera's URL may hold a password, though it should not."""
+    whole = config.model_dump(mode="json")
+    for camera in whole["camera"]:
+        if is_url(camera.get("source", "")):
+            camera["source"] = shown_url(camera["source"])
+    return whole
