@@ -1,0 +1,153 @@
+"""``musc-edge replay`` on the command line: its numbers, its table, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import tomli_w
+import typer
+from replay_rig import SETTINGS, fake_scorer, rows, write_parts
+from typer.testing import CliRunner
+
+from edge.errors import LineError
+from pipeline.cli import app
+from pipeline.cli_replay import speed_factor
+from pipeline.run_identity import run_hash
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.testing import Result
+
+DEFECTS = (20, 25)
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Thirty parts, two of them defective, and a config with a small window beside them."""
+    fake_scorer(monkeypatch)
+    camera = {"id": "c1", "kind": "synthetic", "interval_ms": 1}
+    (tmp_path / "config.toml").write_text(tomli_w.dumps({"camera": [camera], **SETTINGS}))
+    return write_parts(tmp_path / "images", 30, DEFECTS)
+
+
+def invoke(images: Path, *arguments: str | Path) -> Result:
+    """Replay the images with their config."""
+    config = images.parent / "config.toml"
+    options = [str(argument) for argument in ("--config", config, *arguments)]
+    return CliRunner().invoke(app, ["replay", str(images), *options])
+
+
+def labels(images: Path, *rows: str) -> Path:
+    """Write a table of labels."""
+    table = images.parent / "labels.csv"
+    table.write_text("path,label\n" + "".join(f"{row}\n" for row in rows))
+    return table
+
+
+def test_numbers_and_hash(images: Path, tmp_path: Path) -> None:
+    """Without labels: results by reason, the hash of the ledger, and where it lies."""
+    out = tmp_path / "out.db"
+
+    done = invoke(images, "--ledger", out)
+
+    assert done.exit_code == 0, done.output
+    told = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert told == {
+        "pass": "12", "fail": "2", "no_result": "16 warming", "hash": run_hash(out),
+        "ledger": str(out),
+    }  # fmt: skip
+    shown = CliRunner().invoke(app, ["verdicts", "--ledger", str(out), "--hash"])
+    assert shown.stdout.strip() == run_hash(out)
+
+
+def test_json_is_the_last_line(images: Path) -> None:
+    """One object with every figure; images without a label are left out of them."""
+    table = labels(images, *(f"{i}.png,{int(i in DEFECTS)}" for i in range(1, 29)))
+
+    done = invoke(images, "--labels", table, "--json")
+
+    told = json.loads(done.stdout.splitlines()[-1])
+    del told["hash"]
+    assert told == {
+        "pass": 12, "fail": 2, "no_result": 16, "auroc": 1.0, "ap": 1.0, "recall": 1.0,
+        "false_reject_rate": 0.0, "n": 12,
+    }  # fmt: skip
+
+
+def test_frames_without_label_are_counted(images: Path) -> None:
+    """The summary says how many images the table does not know."""
+    done = invoke(images, "--labels", labels(images, "20.png,1", "19.png,0"))
+
+    assert "unlabelled   28" in done.stdout.splitlines()
+
+
+def test_unknown_labels_stop_the_run(images: Path, tmp_path: Path) -> None:
+    """A label of no image is an error with its name and number, and no ledger is written."""
+    table = labels(images, "20.png,1", "x.png,0")
+
+    done = invoke(images, "--labels", table, "--ledger", tmp_path / "out.db")
+
+    assert isinstance(done.exception, LineError)
+    assert done.exception.exit_code == 1
+    assert "1 labels are of no frame: x.png (line 3)" in str(done.exception)
+    assert not list(tmp_path.glob("out.db*"))
+
+
+def test_existing_ledger_is_replaced_only_by_force(images: Path, tmp_path: Path) -> None:
+    """A ledger that is there stays as it is, unless --force is given."""
+    out = tmp_path / "out.db"
+    out.write_text("old")
+
+    refused = invoke(images, "--ledger", out)
+    before = out.read_text()
+    forced = invoke(images, "--ledger", out, "--force")
+
+    assert isinstance(refused.exception, LineError)
+    assert before == "old"
+    assert forced.exit_code == 0, forced.output
+    assert len(rows(out)) == 30
+
+
+def test_differences_are_listed(images: Path, tmp_path: Path) -> None:
+    """Parts with another verdict than in the old ledger come as a table, and are counted."""
+    old = tmp_path / "old.db"
+    invoke(images, "--ledger", old)
+    (images / "20.png").write_bytes((images / "19.png").read_bytes())
+
+    done = invoke(images, "--diff", old, "--json")
+
+    *table, last = done.stdout.splitlines()
+    told = json.loads(last)["diff"]
+    assert [line.split("\t")[:3] for line in table if line.startswith("20\t")] == [
+        ["20", "FAIL", "PASS"]
+    ]
+    assert table[0].split("\t")[:3] == ["part", "old", "new"]
+    assert told["differ"] == len(table) - 1
+    assert told["same"] + told["differ"] == 30
+
+
+def test_old_ledger_must_be_there(images: Path, tmp_path: Path) -> None:
+    """What should be compared with is looked for before anything is replayed."""
+    done = invoke(images, "--diff", tmp_path / "none.db", "--ledger", tmp_path / "out.db")
+
+    assert isinstance(done.exception, LineError)
+    assert "none.db: no such file" in str(done.exception)
+    assert not (tmp_path / "out.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "factor"), [("max", None), ("real", 1.0), ("x10", 10.0), ("x0.5", 0.5)]
+)
+def test_speeds(text: str, factor: float | None) -> None:
+    """As fast as possible, as captured, or so many times as fast."""
+    assert speed_factor(text) == factor
+
+
+@pytest.mark.parametrize("text", ["", "10", "x0", "x-1", "xinf", "xnan", "fast", "x"])
+def test_other_speeds_are_refused(text: str) -> None:
+    """What is no speed is a bad argument, with what is allowed."""
+    with pytest.raises(typer.BadParameter, match="must be max, real, or x and a number"):
+        speed_factor(text)
