@@ -158,7 +158,7 @@ class RecordSettings(Settings):
     """What `musc-edge run --record` may write."""
 
     max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
-    """Byte budget, shared equally by the cameras; a camera whose share is used is not recorded on."""
+    """Byte budget; the cameras share it equally, and each records no more than its share."""
 
 
 class LogSettings(Settings):

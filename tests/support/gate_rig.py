@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from edge.recorder import Recorder
+
 DEADLINE_MS = 500
 NEXT_BOOT = "b" * 16
 LIMIT_MS = 5_000
@@ -39,7 +41,9 @@ LIMIT_MS = 5_000
 class Rig:
     """A gate, an ingest and a scorer that say what a test wants."""
 
-    def __init__(self, folder: Path, context: Context, **sections: Any) -> None:
+    def __init__(
+        self, folder: Path, context: Context, recorder: Recorder | None = None, **sections: Any
+    ) -> None:
         """Start the gate on the ledger of the folder."""
         self.clock = FakeClock()
         self.path = folder / "ledger.db"
@@ -50,7 +54,7 @@ class Rig:
             evidence={"path": str(folder / "evidence")},
             **sections,
         )
-        self.gate = GateLoop(self.settings, self.clock, context)
+        self.gate = GateLoop(self.settings, self.clock, context, recorder=recorder)
         self.broker: Any = self.gate._publisher._session
         self.gate._publisher.start(self.gate._desk.receive)
         self.ingest = connect_dealer(context, self.settings.endpoint("notices"), "c1")

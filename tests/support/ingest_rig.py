@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from edge.frame import CameraState, Frame
     from edge.part_ids import PartPolicy
+    from edge.recorder import Recorder
 
 BOOT = "0123456789abcdef"
 CAMERA = "c1"
@@ -198,6 +199,7 @@ class Rig:
         told_is_trigger: bool = False,
         checks: CameraChecks | None = None,
         connected: bool = True,
+        recorder: Recorder | None = None,
     ) -> None:
         """Start an ingest; with ``connected`` both peers are there and know the camera."""
         self.clock = FakeClock()
@@ -221,7 +223,7 @@ class Rig:
             checks=checks or CameraChecks(),
         )
         counter = DurableCounter(self.counter_path)
-        self.ingest = Ingest(settings, self.source, counter, BOOT, self.clock, context)
+        self.ingest = Ingest(settings, self.source, counter, BOOT, self.clock, context, recorder)
         if connected:
             self.gate.appear()
             self.scorer.appear()

@@ -55,13 +55,12 @@ def write_config(folder: Path, weights: Path | None, **sections: Any) -> Path:
 class RunningLine:
     """``musc-edge run`` in a process of its own."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, *options: str) -> None:
         """Start the line; its log goes to a file beside the config."""
         self._attach(config)
+        command = [sys.executable, "-m", "pipeline", "run", "--config", str(config), *options]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pipeline", "run", "--config", str(config)], stderr=log
-            )
+            self.process = subprocess.Popen(command, stderr=log)
 
     def _attach(self, config: Path) -> None:
         self.config = config
@@ -121,9 +120,9 @@ class RunningLine:
 
 
 @contextmanager
-def running(config: Path) -> Iterator[RunningLine]:
+def running(config: Path, *options: str) -> Iterator[RunningLine]:
     """Run a line; whatever the test does, no process of it stays."""
-    line = RunningLine(config)
+    line = RunningLine(config, *options)
     try:
         yield line
     finally:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from lines import RunningLine
 
+from edge.clock import SystemClock
+from pipeline.recording_start import begin_recording
 from pipeline.supervisor import Supervisor, line_commands
 
 if TYPE_CHECKING:
@@ -28,20 +30,25 @@ SUPPORT = Path(__file__).parent
 class StagedLine(RunningLine):
     """The supervisor in a thread; its stages are processes of their own."""
 
-    def __init__(self, config: Path, modules: Mapping[str, str]) -> None:
+    def __init__(
+        self, config: Path, modules: Mapping[str, str], record: Path | None = None
+    ) -> None:
         """Start the line.
 
         Args:
             config: Its file; the log lies beside it.
             modules: What runs a kind of stage (ingest, scoring, gate), where it is
                 not the real one.
+            record: New folder to record into.
         """
         self._attach(config)
         self._stop = threading.Event()
         self._log_file = self.log.open("wb")
+        if record is not None:
+            begin_recording(self.settings, record, SystemClock())
         commands = [
             replace(command, module=modules.get(command.kind, command.module))
-            for command in line_commands(self.settings, config)
+            for command in line_commands(self.settings, config, record)
         ]
         self._supervisor = Supervisor(commands, self._log_file)
         self._thread = threading.Thread(target=self._supervisor.run, args=(self._stop.is_set,))
@@ -98,19 +105,20 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextmanager
 def staged_line(
-    config: Path, *, ingest: str = "pipeline", **variables: str
+    config: Path, *, ingest: str = "pipeline", record: Path | None = None, **variables: str
 ) -> Iterator[StagedLine]:
     """Run a line with the stand-in scorer; whatever the test does, no process of it stays.
 
     Args:
         config: Its file.
         ingest: Module that runs the cameras.
+        record: New folder to record into.
         variables: Environment of the stages; the stand-in scorer's log is
             ``scored.csv`` beside the config unless it says otherwise.
     """
     values = {"PYTHONPATH": str(SUPPORT), "STAND_IN_LOG": str(config.with_name("scored.csv"))}
     with environment(values | variables):
-        line = StagedLine(config, {"ingest": ingest, "scoring": "stand_in_scorer"})
+        line = StagedLine(config, {"ingest": ingest, "scoring": "stand_in_scorer"}, record)
         try:
             yield line
         finally:
