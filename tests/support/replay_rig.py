@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-from factories import BOOT, FakeBackbone, announcement, frame
+from factories import BOOT, START, FakeBackbone, announcement, frame
 from fake_session import FakeSession
 from gate_rig import DEADLINE_MS, Rig
 
+from edge.recorder import Recorder
+from edge.recording_files import write_head
+from edge.recording_lines import INDEX_FILE, LINE_FILE, Head
 from edge.wire import Announced, Begins, Lost, Ordered, ScorerUp, decode_note
 from pipeline import publisher
 from pipeline import replay as replays
 from pipeline.inspection import encode_inspection
 from pipeline.inspector import Inspector
 from pipeline.ledger import open_for_reading
-from pipeline.recording_start import camera_index
 from pipeline.replay import open_source, run_replay
 from pipeline.scorer_orders import ScorerOrders
 from pipeline.snapshots import Snapshots
@@ -43,6 +45,7 @@ SETTINGS: dict[str, Any] = {
 """Eight frames to have peers, eight scores to be judged by."""
 READY = 16
 INTERVAL_MS = 40
+RECORD_BYTES = 10_000_000
 
 
 def part(seed: int, *, defect: bool = False) -> np.ndarray:
@@ -94,16 +97,23 @@ class RecordedLine:
 
     def __init__(self, folder: Path, record: Path, context: Context, **sections: Any) -> None:
         """Start gate, scorer and camera with empty windows."""
-        self.record = record
-        self.gate = Rig(folder, context, record=record, **SETTINGS, **sections)
+        line = Recorder(record / LINE_FILE, RECORD_BYTES, lambda: START)
+        self.gate = Rig(folder, context, line, **SETTINGS, **sections)
         self.ledger = self.gate.path
         self._clock = self.gate.clock
         settings = self.gate.settings
+        head = Head(
+            created_at=START,
+            cameras=("c1",),
+            config=settings.model_dump(mode="json"),
+            config_digest=settings.digest,
+        )
+        write_head(record, head)
         windows = Snapshots(settings.line.state_path / "windows", 0, lambda: 0.0, self._clock.now)
         self._windows = windows
         self.inspector = Inspector(settings, FakeBackbone(), MODEL, snapshots=windows)
         self._orders = ScorerOrders(self.inspector, ["c1"])
-        self._camera = camera_index(settings, record, "c1", self._clock)
+        self._camera = Recorder(record / "c1" / INDEX_FILE, RECORD_BYTES, lambda: START)
         self._camera.put(Begins(camera="c1", boot=BOOT, seq=0))
         self._seq = 0
 

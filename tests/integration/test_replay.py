@@ -1,0 +1,129 @@
+"""A line of real processes and real weights that was recorded replays to what it said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from chaos import ROOT_TOPIC, Ears
+from lines import running, write_config
+from replay_rig import replayed, rows
+
+from pipeline.config_file import load_config
+from pipeline.run_identity import run_hash
+from pipeline.solar_cells import select_cells, write_cells
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lines import RunningLine
+
+pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
+
+DROPS = 10
+LIMIT_S = 120.0
+
+
+def command(line: RunningLine, ears: Ears, verb: str, **body: object) -> None:
+    """Give the line a command and wait until it is answered."""
+    payload = json.dumps({"txn": f"t-{verb}", "by": "anna", **body}).encode()
+    ears.publish(f"{ROOT_TOPIC}/cmd/{verb}", payload)
+    line.until(
+        lambda: any(a["txn"] == f"t-{verb}" for a in ears.of("cmd/result")), f"answer to {verb}"
+    )
+
+
+def drop(line: RunningLine) -> None:
+    """Let the scorer stand still until frames are dropped."""
+    scorer = line.pids("scoring")[-1]
+    os.kill(scorer, signal.SIGSTOP)
+    try:
+        line.until(lambda: line.results()["dropped"] >= DROPS, "drops")
+    finally:
+        os.kill(scorer, signal.SIGCONT)
+
+
+def more_passes(line: RunningLine, count: int) -> None:
+    """Wait for so many more parts that pass."""
+    before = line.results()["PASS"]
+    line.until(lambda: line.results()["PASS"] >= before + count, f"{count} more PASS")
+
+
+def test_recorded_line_replays_to_an_equal_hash(
+    tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
+) -> None:
+    """Real frames, two commands, ten drops and a stop: equal in any batch, with any threads."""
+    write_cells(select_cells(solar_cells_wheel, frames=40, defect_share=0.1), tmp_path / "cells")
+    camera = {"id": "c1", "kind": "folder", "path": "cells", "loop": True, "interval_ms": 50}
+    config = write_config(
+        tmp_path,
+        weights_file,
+        camera=[camera],
+        transport={"policy": "drop_oldest", "queue_frames": 2},
+    )
+    with running(config, "--record", str(tmp_path / "rec")) as line:
+        line.until(lambda: line.results()["PASS"] > 0, "PASS")
+        ears = Ears(line.settings.mqtt.port, "3.1.1")
+        good = next(row for row in reversed(line.rows()) if row["verdict"] == "PASS")
+        command(line, ears, "pin", cam="c1", boot=good["boot"], seq=good["seq"])
+        more_passes(line, 4)
+        drop(line)
+        more_passes(line, 4)
+        command(line, ears, "reset")
+        more_passes(line, 4)
+        ears.close()
+        assert line.stop() == 0, line.text()
+    live = line.settings.ledger.path
+
+    first = replayed(tmp_path / "rec", tmp_path / "first.db")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if threads > 1 else 2)
+    settings = load_config(config)
+    musc = settings.musc.model_copy(update={"batch_frames": 5})
+    other = replayed(
+        tmp_path / "rec", tmp_path / "other.db", settings.model_copy(update={"musc": musc})
+    )
+    torch.set_num_threads(threads)
+
+    assert line.results()["dropped"] >= DROPS
+    assert {row["kind"] for row in rows(first, "events")} >= {"pin", "reset"}
+    assert [run_hash(first), run_hash(other)] == [run_hash(live)] * 2
+
+
+def test_folder_replays_to_what_a_line_says_of_it(
+    tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
+) -> None:
+    """The command gives a folder the results that a line with this camera has given it."""
+    cells = select_cells(solar_cells_wheel, frames=40, defect_share=0.1)
+    paths = write_cells(cells, tmp_path / "cells")
+    rows_of = (f"{path.name},{cell.label}\n" for path, cell in zip(paths, cells, strict=True))
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(rows_of))
+    camera = {"id": "c1", "kind": "folder", "path": "cells"}
+    config = write_config(tmp_path, weights_file, camera=[camera])
+    with running(config) as line:
+        assert line.wait() == 0, line.text()
+
+    arguments = ["--config", str(config), "--labels", str(tmp_path / "labels.csv"), "--json"]
+    live = line.settings.ledger.path
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "-m", "pipeline", "replay", str(tmp_path / "cells")),
+            *(*arguments, "--diff", str(live)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["hash"] == run_hash(live)
+    assert told["diff"] == {"same": 40, "differ": 0, "only_old": 0, "only_new": 0}
+    assert told["pass"] + told["fail"] == told["n"] > 0
