@@ -110,10 +110,9 @@ def _run(
     pace: Pace,
     tick: Callable[[], None],
 ) -> None:
-    gate = ReplayGate(source.config, ledger, source.recipe)
-    orders = ScorerOrders(inspector, [camera.id for camera in source.config.camera])
     with ledger.transaction():
-        gate.begin(source.name, len(source))
+        gate = ReplayGate(source, ledger)
+    orders = ScorerOrders(inspector, [camera.id for camera in source.config.camera])
     for turn in _turns(pace.hold(source.steps()), inspector.batch_frames):
         seen = iter(inspector.inspect_batch([one.frame for one in turn if isinstance(one, Seen)]))
         with ledger.transaction():
@@ -130,18 +129,15 @@ def _run(
 
 
 def _turns(steps: Iterable[Step], batch_frames: int) -> Iterator[list[Step]]:
-    """Yield frames, so many for the inspector at once; whatever changes it stands alone."""
+    """Yield frames, so many for the inspector at once; what changes it is the last of a turn."""
     turn: list[Step] = []
+    seen = 0
     for step in steps:
-        if not isinstance(step, Seen | Unseen):
-            yield turn
-            yield [step]
-            turn = []
-            continue
         turn.append(step)
-        if sum(isinstance(one, Seen) for one in turn) == batch_frames:
+        seen += isinstance(step, Seen)
+        if seen == batch_frames or not isinstance(step, Seen | Unseen):
             yield turn
-            turn = []
+            turn, seen = [], 0
     yield turn
 
 

@@ -7,11 +7,9 @@ was late. Nothing is sent and no image is written.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edge.frame import EPOCH
 from pipeline.alarm import AlarmBook
 from pipeline.alarm_conditions import LineSight
 from pipeline.gate import Gate
@@ -23,16 +21,17 @@ from pipeline.results import FrameResult, Moment, PartVerdict
 
 if TYPE_CHECKING:
     from edge.frame import Announcement
-    from pipeline.config import Config
     from pipeline.inspection import Inspection
     from pipeline.ledger import Ledger
+    from pipeline.replay_sources import ReplaySource
 
 
 class ReplayGate:
     """Turns steps and inspections into rows; each call inside the ledger's transaction."""
 
-    def __init__(self, config: Config, ledger: Ledger, recipe: str) -> None:
-        """Begin with this recipe in force, a scorer that is there, and alarms at rest."""
+    def __init__(self, source: ReplaySource, ledger: Ledger) -> None:
+        """Begin with the source's recipe in force, a scorer that is there, alarms at rest."""
+        config, recipe = source.config, source.recipe
         deadline_ms = config.part.deadline_ms
         self._recipe_configured = config.line.recipe
         self._gate = Gate(deadline_ms, config.window.min_peers, config.judge.score, recipe)
@@ -43,14 +42,10 @@ class ReplayGate:
         self._memory = LineMemory(ledger.db)
         self._repeating: set[str] = set()
         """Cameras whose last picture repeated those before."""
-        self._now = Moment(EPOCH, 0)
+        self._now = Moment(source.begins_at, -1)
         """The latest capture so far; those of several cameras may come out of order."""
-        self.counts: Counter[str] = Counter()
-        """Results so far: PASS, FAIL, and NO_RESULT by reason."""
-
-    def begin(self, name: str, frames: int) -> None:
-        """Say in the ledger that it is a replay's, and of what."""
-        self._ledger.add_event(EPOCH, "replay", None, {"of": name, "frames": frames})
+        detail = {"of": source.name, "frames": len(source)}
+        self._ledger.add_event(source.begins_at, "replay", None, detail)
 
     def frame(self, step: Seen | Unseen, inspection: Inspection | None) -> None:
         """Decide a frame; ``inspection`` is that of a frame that was seen."""
@@ -76,7 +71,7 @@ class ReplayGate:
         if isinstance(step, GateBegins):
             self.finish()
             # The host may have been started anew, and with it the monotonic clock.
-            self._now = Moment(self._now.utc, 0)
+            self._now = Moment(self._now.utc, -1)
             return
         if isinstance(step, RecipeBegins):
             if step.recipe == self._gate.recipe:
@@ -107,7 +102,10 @@ class ReplayGate:
         self, inspection: Inspection, step: Seen | Unseen, now: Moment
     ) -> FrameResult | None:
         camera, fate = inspection.announcement.camera, step.fate
-        (self._repeating.add if inspection.why == "stale" else self._repeating.discard)(camera)
+        if inspection.why == "stale":
+            self._repeating.add(camera)
+        else:
+            self._repeating.discard(camera)
         self._gate.cameras_lost = frozenset(self._repeating)
         lost = None
         if fate is not None and not fate.keeps_figures:
@@ -120,7 +118,6 @@ class ReplayGate:
 
     def _conclude(self, result: FrameResult, now: Moment) -> None:
         self._ledger.close_frame(result)
-        self.counts[result.verdict if result.verdict != "NO_RESULT" else result.why] += 1
         self._close_parts(self._parts.add(result, now))
 
     def _close_parts(self, parts: list[PartVerdict]) -> None:

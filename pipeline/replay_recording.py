@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from edge.errors import LineError
 from edge.frame import Announcement
 from edge.recording import RecordedFrame, Recording
+from edge.recording_files import RecordingError
 from edge.recording_lines import Ended, GateSaid, OrderDone, RecipeSaid, ScorerSaid
 from edge.wire import Order
 from pipeline.config import Config
@@ -73,6 +73,7 @@ class RecordingReplay:
         own = config is None or config.digest == head.config_digest
         self._late = own if late is None else late
         self.boot = hashlib.sha256(head.model_dump_json().encode()).hexdigest()[:16]
+        self.begins_at = head.created_at
         self.name = folder.resolve().name
         self.windows = self._recording.windows
         self._has_line = bool(self._recording.line)
@@ -162,7 +163,7 @@ class RecordingReplay:
             return Unseen(self._announcement(frame), _end(frame))
         try:
             return Seen(frame.load(), self._fate(frame))
-        except LineError as error:
+        except RecordingError as error:
             damaged = [found.where for found in self._recording.verify() if found]
             msg = f"{self._recording.folder}: {named('damaged_file', damaged)}; {error}"
             raise ReplayError(msg) from error
@@ -207,7 +208,7 @@ class RecordingReplay:
             boot=key.boot,
             seq=key.seq,
             part_id=part_id,
-            captured_at=self._recording.head.created_at,
+            captured_at=self.begins_at,
             captured_ns=0,
         )
 

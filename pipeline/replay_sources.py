@@ -109,6 +109,8 @@ class ReplaySource(Protocol):
 
     config: Config
     """The settings that it is replayed with."""
+    begins_at: datetime
+    """When it began, on the clock of its frames; UTC."""
     recipe: str
     """What is in force at the gate when it begins."""
     boot: str
@@ -164,6 +166,7 @@ class FolderReplay:
             raise ConfigError(msg)
         listed = sorted(shown_name(path) for path in self._files)
         self.boot = hashlib.sha256("\n".join(listed).encode()).hexdigest()[:16]
+        self.begins_at = EPOCH
         self.recipe = self.config.line.recipe
         self.name = shown_name(folder.resolve())
         self.windows: Path | None = None
