@@ -47,8 +47,23 @@ def build_inspector(config: Config, snapshots: Snapshots | None = None) -> tuple
         BackboneChoiceError: No such device, or a size or stage that does not fit.
         BuildError: Too little memory, or regions that cannot be cut.
     """
+    backbone, model = line_backbone(config)
+    check_regions(config, backbone.patches)
+    _check_memory(config, backbone)
+    # The first call of a network is slow; the first part should not pay for it.
+    backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
+    return Inspector(config, backbone, model, snapshots=snapshots), model
+
+
+def line_backbone(config: Config) -> tuple[Backbone, str]:
+    """Return the backbone of a line, and its model's digest.
+
+    Raises:
+        WeightsError: The weights are missing and cannot be fetched.
+        BackboneChoiceError: No such device, or a size or stage that does not fit.
+    """
     settings = config.musc
-    backbone, model = load_backbone(
+    return load_backbone(
         BackboneChoice(
             name=settings.backbone,
             image_size_px=settings.image_size_px,
@@ -60,11 +75,6 @@ def build_inspector(config: Config, snapshots: Snapshots | None = None) -> tuple
             execution="compiled" if settings.compile else "auto",
         )
     )
-    check_regions(config, backbone.patches)
-    _check_memory(config, backbone)
-    # The first call of a network is slow; the first part should not pay for it.
-    backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
-    return Inspector(config, backbone, model, snapshots=snapshots), model
 
 
 def check_regions(config: Config, patches_of_a_region: int) -> None:
