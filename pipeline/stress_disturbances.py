@@ -149,20 +149,18 @@ def normals(bench: SeedBench) -> list[Outcome]:
     for number in range(plan.normals):
         stream.show(bench.belt.good(plan.warm_up + number))
 
-    def figures_of(side: Side, target: float) -> Figures:
-        # Those of the first window have fewer peers, and cannot be compared with the others.
-        readings = stream.readings(side, plan.window)
-        scores = [one.score for one in readings if one.score is not None]
-        rejects = realised_rejects(scores, target, plan.warm_up - plan.window)
-        counted = stream.seen[side][plan.warm_up :]
-        return {**bench.base(counted, side), "rejects": rejects.count, "of": rejects.of}
+    def outcome(target: float) -> Outcome:
+        def figures_of(side: Side) -> Figures:
+            # Those of the first window have fewer peers, and cannot be compared with the others.
+            readings = stream.readings(side, plan.window)
+            scores = [one.score for one in readings if one.score is not None]
+            rejects = realised_rejects(scores, target, plan.warm_up - plan.window)
+            counted = stream.seen[side][plan.warm_up :]
+            return {**bench.base(counted, side), "rejects": rejects.count, "of": rejects.of}
 
-    return [
-        bench.measure(
-            "normals", {"rejects_per_1000": target}, lambda side, t=target: figures_of(side, t)
-        )
-        for target in TARGETS
-    ]
+        return bench.measure("normals", {"rejects_per_1000": target}, figures_of)
+
+    return [outcome(target) for target in TARGETS]
 
 
 def judged_for_long(bench: SeedBench) -> list[Outcome]:
