@@ -86,6 +86,8 @@ class _Counting(Condition):
 
     def __init__(self, counted: str, *, holds: bool) -> None:
         super().__init__(holds=holds)
+        self.counted = counted
+        """Which verdicts count, by the name that the config has for them."""
         self._counted = COUNTED[counted]
 
     def _counts(self, verdict: Verdict, why: Why) -> bool | None:
@@ -107,7 +109,8 @@ class OfLatest(_Counting):
         with ``early``.
         """
         super().__init__(counted, holds=holds)
-        self._raise_at, self._clear_at, self._early = raise_at, clear_at, early
+        self.size, self.early = size, early
+        self.raise_at, self.clear_at = raise_at, clear_at
         self._latest: deque[bool] = deque(maxlen=size)
         self._count = 0
 
@@ -121,9 +124,9 @@ class OfLatest(_Counting):
         self._latest.append(counts)
         self._count += counts
         full = len(self._latest) == self._latest.maxlen
-        if self._count >= self._raise_at and (full or self._early):
+        if self._count >= self.raise_at and (full or self.early):
             self.holds = True
-        elif self._count <= self._clear_at and full:
+        elif self._count <= self.clear_at and full:
             self.holds = False
 
     def seen(self) -> Seen:
@@ -137,7 +140,7 @@ class InARow(_Counting):
     def __init__(self, counted: str, raise_at: int, *, holds: bool) -> None:
         """Begin at ``raise_at`` parts in a row, end with one that does not count."""
         super().__init__(counted, holds=holds)
-        self._raise_at = raise_at
+        self.raise_at = raise_at
         self._row = 0
 
     def part(self, verdict: Verdict, why: Why, _now_ns: int) -> None:
@@ -146,7 +149,7 @@ class InARow(_Counting):
         if counts is None:
             return
         self._row = self._row + 1 if counts else 0
-        if self._row >= self._raise_at:
+        if self._row >= self.raise_at:
             self.holds = True
         elif not counts:
             self.holds = False
@@ -167,8 +170,8 @@ class WithinPeriod(_Counting):
         It ends only once a whole period is known.
         """
         super().__init__(counted, holds=holds)
-        self._period_ns = round(period_s * NS_PER_S)
-        self._raise_at, self._clear_at = raise_at, clear_at
+        self.period_ns = round(period_s * NS_PER_S)
+        self.raise_at, self.clear_at = raise_at, clear_at
         # Older ones than it takes to begin change nothing: memory stays bounded.
         self._times_ns: deque[int] = deque(maxlen=raise_at)
         self._known_since_ns: float | None = None
@@ -194,12 +197,12 @@ class WithinPeriod(_Counting):
     def _decide(self, now_ns: int) -> None:
         if self._known_since_ns is None:
             self._known_since_ns = now_ns
-        begins_ns = now_ns - self._period_ns
+        begins_ns = now_ns - self.period_ns
         while self._times_ns and self._times_ns[0] <= begins_ns:
             self._times_ns.popleft()
-        if len(self._times_ns) >= self._raise_at:
+        if len(self._times_ns) >= self.raise_at:
             self.holds = True
-        elif len(self._times_ns) <= self._clear_at and self._known_since_ns <= begins_ns:
+        elif len(self._times_ns) <= self.clear_at and self._known_since_ns <= begins_ns:
             self.holds = False
 
 

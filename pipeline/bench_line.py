@@ -1,5 +1,7 @@
 """A real line whose frames are timed from capture to confirmed publish, phase by phase.
 
+A phase may also lose its scorer, and the time is taken until parts are judged again.
+
 Broker, gate and scorer run from the first phase to the last, each as the process that a
 plant would run; every phase has a camera process of its own, which takes the images of
 one folder at one pace and ends. What is known of a frame comes from the line itself: its
@@ -9,6 +11,8 @@ result from the gate (``pipeline.bench_gate``), all on the host's monotonic cloc
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
 
 CAMERA = "c1"
+CONFIG_NAME = "line.toml"
 DEADLINE_MS = 60_000
 """Generous: a frame that is late has no result, and the bench is about those that have."""
 START_LIMIT_S, PHASE_LIMIT_S, CONFIRM_LIMIT_S = 120.0, 600.0, 20.0
@@ -71,6 +76,18 @@ class FrameTimes(NamedTuple):
         return self.latency_ms - self.compute_ms
 
 
+class Outage(NamedTuple):
+    """A scorer that was killed, on the host's monotonic clock."""
+
+    killed_ns: int
+    judged_ns: int
+    """When the broker had the first PASS or FAIL of a part that came after it."""
+    unjudged: int
+    """Frames of the phase that have another result."""
+    warming: int
+    """Those of them that a window without enough peers or scores gave no result."""
+
+
 class BenchLine:
     """Broker, gate and scorer of one line, as a context; :meth:`run` is one phase."""
 
@@ -95,6 +112,7 @@ class BenchLine:
         self._stages: list[Stage] = []
         self._log: IO[bytes] | None = None
         self._phases = self._known = 0
+        self._may_end = {"ingest"}
 
     def __enter__(self) -> BenchLine:
         """Start the stages, each when the one before is ready.
@@ -102,7 +120,7 @@ class BenchLine:
         Raises:
             BenchLineError: A stage failed; with the last lines of the log.
         """
-        path, self._config = self._write("line.toml", self._folder, 0)
+        path, self._config = self._write(CONFIG_NAME, self._folder, 0)
         self._log = self._folder.joinpath("line.log").open("wb")
         given = ("--config", str(path))
         broker = "pipeline" if self._broker == "embedded" else "pipeline.bench_mosquitto"
@@ -125,6 +143,16 @@ class BenchLine:
         self._end()
 
     @property
+    def config(self) -> Config:
+        """The line's settings, while it runs."""
+        return self._config
+
+    @property
+    def config_path(self) -> Path:
+        """Their file."""
+        return self._folder / CONFIG_NAME
+
+    @property
     def pids(self) -> dict[str, int]:
         """Process ids of the stages that run, by name."""
         return {one.command.name: one.pid for one in self._stages if one.pid is not None}
@@ -144,41 +172,89 @@ class BenchLine:
             BenchLineError: The line failed or was stopped, or a frame has no confirmed
                 result of the scorer.
         """
-        self._phases += 1
-        frames = sum(1 for _ in images.iterdir())
-        path, _ = self._write(f"camera-{self._phases}.toml", images, interval_ms)
-        arguments = ("ingest", "--config", str(path), "--camera", CAMERA)
-        camera = self._start(StageCommand("ingest", "ingest", arguments))
-        self._until(lambda: camera.finished, PHASE_LIMIT_S, "the camera has not ended")
-        self._stages.remove(camera)
-        noted = confirmed_path(self._config)
-        wanted = self._known + frames
-        self._until(
-            lambda: len(read_confirmed(noted)) >= wanted,
-            CONFIRM_LIMIT_S,
-            f"not all of {frames} frames are confirmed",
-        )
-        self._known = wanted
+        frames = self._begin(images, interval_ms)
+        self._finish(frames)
         times = list(self._frames(frames))
         if len(times) != frames:
             msg = f"{len(times)} of {frames} frames have one confirmed result each"
             raise BenchLineError(msg)
         return times
 
+    def outage(self, images: Path, after: int) -> Outage:
+        """Let a camera take every image of a folder, and kill the scorer (SIGKILL) meanwhile.
+
+        Args:
+            images: A folder of images; more than ``after`` and what is in flight.
+            after: Frames that are confirmed before.
+
+        Raises:
+            BenchLineError: The line failed or was stopped, or no part was judged afterwards.
+        """
+        frames = self._begin(images, 0)
+        known = self._known
+        self._until(lambda: len(self._confirmed()) >= known + after, PHASE_LIMIT_S, "no frames")
+        self._may_end.add("scoring")
+        killed_ns = time.monotonic_ns()
+        os.kill(self.pids["scoring"], signal.SIGKILL)
+        self._finish(frames)
+        self._may_end.remove("scoring")
+        confirmed = self._confirmed()
+        rows = self._rows("captured_ns, reason, verdict", frames)
+        judged = [
+            confirmed[boot, seq]
+            for boot, seq, captured_ns, _, verdict in rows
+            if verdict != "NO_RESULT" and captured_ns > killed_ns
+        ]
+        if not judged:
+            msg = f"none of {frames} frames was judged after the scorer was killed"
+            raise BenchLineError(msg)
+        return Outage(
+            killed_ns,
+            min(judged),
+            unjudged=sum(verdict == "NO_RESULT" for *_, verdict in rows),
+            warming=sum(reason == "warming" for *_, reason, _ in rows),
+        )
+
+    def _begin(self, images: Path, interval_ms: int) -> int:
+        """Start a camera on a folder; return how many images it has."""
+        self._phases += 1
+        path, _ = self._write(f"camera-{self._phases}.toml", images, interval_ms)
+        arguments = ("ingest", "--config", str(path), "--camera", CAMERA)
+        self._start(StageCommand("ingest", "ingest", arguments))
+        return sum(1 for _ in images.iterdir())
+
+    def _finish(self, frames: int) -> None:
+        """Wait until the camera has taken so many frames and all are confirmed."""
+        camera = self._stages[-1]
+        self._until(lambda: camera.finished, PHASE_LIMIT_S, "the camera has not ended")
+        self._stages.remove(camera)
+        wanted = self._known + frames
+        self._until(
+            lambda: len(self._confirmed()) >= wanted,
+            CONFIRM_LIMIT_S,
+            f"not all of {frames} frames are confirmed",
+        )
+        self._known = wanted
+
+    def _confirmed(self) -> dict[tuple[str, int], int]:
+        """Return when each frame was confirmed, by boot and number."""
+        noted = read_confirmed(confirmed_path(self._config))
+        return {(boot, seq): at_ns for boot, seq, at_ns in noted}
+
     def _frames(self, count: int) -> Iterator[FrameTimes]:
         """Yield the last ``count`` frames of the ledger that are confirmed and scored."""
-        confirmed = {
-            (boot, seq): at for boot, seq, at in read_confirmed(confirmed_path(self._config))
-        }
-        db = open_for_reading(self._config.ledger.path)
-        rows = db.execute(
-            "select boot, seq, captured_ns, compute_ms from verdicts order by seq desc limit ?",
-            [count],
-        ).fetchall()
-        db.close()
-        for boot, seq, captured_ns, compute_ms in reversed(rows):
+        confirmed = self._confirmed()
+        for boot, seq, captured_ns, compute_ms in self._rows("captured_ns, compute_ms", count):
             if (boot, seq) in confirmed and compute_ms is not None:
                 yield FrameTimes(captured_ns, confirmed[boot, seq], compute_ms)
+
+    def _rows(self, columns: str, count: int) -> list[tuple[Any, ...]]:
+        """Return boot, number and columns of the last frames of the ledger, oldest first."""
+        db = open_for_reading(self._config.ledger.path)
+        query = f"select boot, seq, {columns} from verdicts order by seq desc limit ?"  # noqa: S608 - fixed texts
+        rows = db.execute(query, [count]).fetchall()
+        db.close()
+        return rows[::-1]
 
     def _write(self, name: str, images: Path, interval_ms: int) -> tuple[Path, Config]:
         camera = {"id": CAMERA, "kind": "folder", "path": str(images), "interval_ms": interval_ms}
@@ -209,7 +285,7 @@ class BenchLine:
             except StageError as error:
                 self._fail(str(error))
             ended = [s.command.name for s in self._stages if s.was_ready and not s.ready]
-            if any(name != "ingest" for name in ended):
+            if any(name not in self._may_end for name in ended):
                 self._fail(f"{', '.join(ended)} has ended")
             if time.monotonic() > until:
                 self._fail(f"{what} within {limit_s:.0f} s")

@@ -55,8 +55,32 @@ def build_inspector(
         BackboneChoiceError: No such device, or a size or stage that does not fit.
         BuildError: Too little memory, or regions that cannot be cut.
     """
+    backbone, model = line_backbone(config)
+    check_config(config, backbone)
+    # The first call of a network is slow; the first part should not pay for it.
+    backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
+    return Inspector(config, backbone, model, timer, snapshots=snapshots), model
+
+
+def check_config(config: Config, backbone: Backbone) -> None:
+    """Refuse a config that does not work with a backbone on this machine.
+
+    Raises:
+        BuildError: Too little memory, or regions that cannot be cut.
+    """
+    check_regions(config, backbone.patches)
+    _check_memory(config, backbone)
+
+
+def line_backbone(config: Config) -> tuple[Backbone, str]:
+    """Return the backbone of a line, and its model's digest.
+
+    Raises:
+        WeightsError: The weights are missing and cannot be fetched.
+        BackboneChoiceError: No such device, or a size or stage that does not fit.
+    """
     settings = config.musc
-    backbone, model = load_backbone(
+    return load_backbone(
         BackboneChoice(
             name=settings.backbone,
             image_size_px=settings.image_size_px,
@@ -68,11 +92,6 @@ def build_inspector(
             execution="compiled" if settings.compile else "auto",
         )
     )
-    check_regions(config, backbone.patches)
-    _check_memory(config, backbone)
-    # The first call of a network is slow; the first part should not pay for it.
-    backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
-    return Inspector(config, backbone, model, timer, snapshots=snapshots), model
 
 
 def check_regions(config: Config, patches_of_a_region: int) -> None:

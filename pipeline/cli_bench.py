@@ -238,6 +238,35 @@ def pipeline(
 
 
 @bench_app.command()
+def restart(
+    *,
+    repeats: Annotated[int, typer.Option(min=1, max=50, help="Kills.")] = 5,
+    window: Annotated[int, typer.Option(min=17, max=512, help="Frames in a window.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Which cells, and their order.")] = 0,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Where the line lies while it runs; the system's temporary folder."),
+    ] = None,
+) -> None:
+    """Measure how soon a line judges again after its scorer was killed in mid-stream.
+
+    Beside the time from the kill to the next PASS or FAIL stands what no start can leave
+    out: the import, the weights, and the windows that are read from the disk.
+    """
+    from edge.stopping import StopFlag
+    from pipeline.bench_restart import RestartBench, run_restart_bench
+
+    log_to_stderr("ERROR", "bench")
+    stop = StopFlag()
+    stop.install()
+    bench = RestartBench(repeats, window, seed)
+    with tempfile.TemporaryDirectory(prefix="musc-edge-bench-", dir=folder) as place:
+        report = run_restart_bench(Console(), bench, Path(place), stop.is_set)
+    print_rows(("restart", "median", "least", "most"), report.table())
+    typer.echo(json.dumps(report.summary()))
+
+
+@bench_app.command()
 def tiling(
     *,
     columns: Annotated[int, typer.Option(min=1, max=8, help="Regions side by side.")] = 3,

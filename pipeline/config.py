@@ -167,3 +167,8 @@ class Config(Settings):
     def counter_path(self, camera: str) -> Path:
         """Return the file of a camera's durable counter."""
         return self.line.state_path / f"{camera}.count"
+
+    @property
+    def windows_path(self) -> Path:
+        """The folder of what is kept of windows."""
+        return self.line.state_path / "windows"

@@ -52,7 +52,7 @@ EVENT_MEANINGS: dict[EventKind, str] = {
     "belt_stopped": "Pictures repeat the one before: no new parts, or a frozen camera.",
     "belt_moves": "Pictures do not repeat any more.",
     "second_look": "The refined score contradicts the result on arrival.",
-    "calibration": "The history supports the tolerated share of rejects now, or not any more.",
+    "calibration": "There is a threshold now, or the history supports the tolerated rejects.",
 }
 """What a scorer may report about a stream, as kinds of the ledger's events."""
 

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -23,6 +24,7 @@ from musc.rscin import rescore
 from musc.sliding import SlidingMuSc
 from pipeline.admission import AdmissionGuard
 from pipeline.arrival import Arrival, unusual_from
+from pipeline.inspection import StreamEvent
 from pipeline.judge import make_judge
 from pipeline.stream_window import StreamWindow
 from pipeline.window_scores import WindowScores
@@ -46,6 +48,15 @@ MAX_DISTANCE = 2.0
 
 class NotFiniteError(ValueError):
     """A score is no number; the message has it."""
+
+
+class Calibration(NamedTuple):
+    """What a judge has come to."""
+
+    decides: bool
+    """Whether it has a threshold."""
+    supported: bool
+    """Whether its history supports the tolerated rejects."""
 
 
 class RegionStream:
@@ -86,7 +97,9 @@ class RegionStream:
         )
         self.window = StreamWindow(sliding, window.size_frames, window.apart)
         share = judge.rejects_per_1000 / regions
+        self._rejects_per_1000 = share
         self._judge = make_judge(judge.model_copy(update={"rejects_per_1000": share}))
+        self._told = self._calibration()
         self._looks = WindowScores(
             self.window,
             musc.keep_lowest,
@@ -132,6 +145,9 @@ class RegionStream:
         rescored = self._rescored(raw, image_feature)
         deciding = rescored if self._rescores else raw
         arrival = Arrival(look, deciding, threshold, warning)
+        news = self.guard.consider(slot, arrival, ignored.ravel())
+        if self._calibration() != self._told:
+            news = replace(news, events=(*news.events, self._calibrated()))
         scores = RegionScores(
             raw=raw,
             rescored=rescored,
@@ -140,7 +156,7 @@ class RegionStream:
             threshold=threshold,
             patches=_grid(look.patches),
             p_value=self._judge.p_value(deciding),
-            stream=self.guard.consider(slot, arrival, ignored.ravel()),
+            stream=news,
         )
         self._scores = (scores, image_feature)
         return scores
@@ -153,6 +169,7 @@ class RegionStream:
         scores, image_feature = self._scores
         self.guard.keep()
         self._scored.append((scores.raw, image_feature))
+        self._told = self._calibration()
         if scores.stream.counts:
             self._judge.learn(scores.deciding, scores.peers)
         self._scores = None
@@ -215,6 +232,26 @@ class RegionStream:
         features = state["image_features"].to(self._device)
         pairs = zip(map(float, state["scores"]), features, strict=True)
         self._scored = deque(pairs, maxlen=self._scored.maxlen)
+        self._told = self._calibration()
+
+    def _calibration(self) -> Calibration:
+        return Calibration(
+            self._judge.threshold() is not None, self._judge.support().more_needed == 0
+        )
+
+    def _calibrated(self) -> StreamEvent:
+        """Tell what the judge has come to."""
+        support = self._judge.support()
+        return StreamEvent(
+            kind="calibration",
+            detail={
+                "method": support.method,
+                "threshold": self._judge.threshold(),
+                "rejects_per_1000": self._rejects_per_1000,
+                "scores": support.scores,
+                "more_needed": support.more_needed,
+            },
+        )
 
     def _rescored(self, raw: float, image_feature: Tensor) -> float:
         """Smooth a score over those before it."""

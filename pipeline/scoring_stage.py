@@ -55,6 +55,9 @@ def run_scoring(config: Config, *, supervised: bool) -> None:
 
 def _snapshots(config: Config) -> Snapshots:
     """Return the place of the line's windows on the disk."""
-    folder = config.line.state_path / "windows"
-    every_s = config.window.snapshot_s
-    return Snapshots(folder, every_s, time.monotonic, lambda: datetime.now(timezone.utc))
+    return Snapshots(
+        config.windows_path,
+        config.window.snapshot_s,
+        time.monotonic,
+        lambda: datetime.now(timezone.utc),
+    )

@@ -18,7 +18,7 @@ from pipeline.remembered import RememberedBackbone
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS
 from pipeline.stress_bench import SeedBench, StressPlan
 from pipeline.stress_defects import burst, cold_start, iid, poisoning, shares
-from pipeline.stress_disturbances import judged_for_long, ramp, step, stopped_belt
+from pipeline.stress_disturbances import judged_for_long, normals, ramp, step, stopped_belt
 from pipeline.stress_figures import Collected, collect
 from pipeline.stress_line import SIDES, Rig, side_config
 from pipeline.stress_parts import (
@@ -78,6 +78,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "poisoning": Scenario(
         poisoning, lambda plan: plan.warm_up + plan.poison_good + plan.poison_defective
     ),
+    "normals": Scenario(normals, lambda plan: plan.warm_up + plan.normals),
     CALIBRATION: Scenario(judged_for_long, lambda _plan: 0),
 }
 

@@ -58,6 +58,8 @@ class StressPlan:
     step: float = 0.2
     """Factor of a sudden change of light."""
     step_parts: int = 80
+    normals: int = 400
+    """Good parts that the rate of rejects is told of."""
     judged: int = 6000
     """Drawn scores that go through the judge, a multiple of 1000."""
     poison_good: int = 140

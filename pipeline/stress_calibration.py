@@ -31,11 +31,14 @@ SPREAD = 0.12
 """Deviation of ln(score), near that of solar cells' middle half."""
 MIDDLE = math.exp(-0.95)
 """The median score: that of 31 peers."""
+DEFECT_SHARES = (0.0, 0.02)
+"""Of the parts that are defective."""
 DEFECT_TIMES = (1.3, 2.5)
 """How much higher a defective part scores than a good one, evenly spread."""
 THOUSAND = 1000
 PEERS = 31
 TARGETS = (50.0, 20.0, 10.0, 5.0)
+"""Tolerated rejects per 1000 that are tried."""
 
 
 def draw_scores(
@@ -100,11 +103,11 @@ def calibration(
         seed: Decides about all scores.
 
     Returns:
-        The arguments; ``rejects``, ``false_rejects`` (per thousand good parts) and ``naive``
-        (rejects of the naive threshold), each a list with one number for each thousand;
-        ``missed``, the share of defective parts that passed, None without any; and ``held``,
-        whether no thousand has more than double the tolerated false rejects nor, where there
-        are no defective parts, fewer than half of them.
+        The arguments; for the naive threshold (``plain``) and the judge (``guarded``)
+        ``..._false_rejects``, a list with one number per thousand good parts for each thousand,
+        and ``..._recall``, the share of the defective parts that was rejected, None without any;
+        and ``held``, whether the judge rejects no more than double the tolerated share of good
+        parts in any thousand nor, where there are no defective parts, less than half of it.
 
     Raises:
         ValueError: ``count`` is not a multiple of 1000.
@@ -113,58 +116,38 @@ def calibration(
         msg = f"count = {count}: must be a multiple of {THOUSAND}"
         raise ValueError(msg)
     scores, defective = draw_scores(family, count, defect_share, seed)
-    rejected = rejected_by(TailJudge(rejects_per_1000, 16, 10_000), scores)
-    naive = rejected_by_accepted(scores, rejects_per_1000)
-    false = _per_thousand(rejected & ~defective) / (1 - _per_thousand(defective) / THOUSAND)
-    return {
+    by_side = {
+        "plain": rejected_by_accepted(scores, rejects_per_1000),
+        "guarded": rejected_by(TailJudge(rejects_per_1000, 16, 10_000), scores),
+    }
+    good = 1 - _per_thousand(defective) / THOUSAND
+    found: dict[str, Any] = {
         "family": family,
         "count": count,
         "rejects_per_1000": rejects_per_1000,
         "defect_share": defect_share,
         "seed": seed,
-        "rejects": _per_thousand(rejected).tolist(),
-        "false_rejects": [round(one, 1) for one in false.tolist()],
-        "naive": _per_thousand(naive).tolist(),
-        "missed": float((~rejected[defective]).mean()) if defective.any() else None,
-        "held": bool(
-            false.max() <= 2 * rejects_per_1000
-            and (defective.any() or false.min() >= rejects_per_1000 / 2)
-        ),
     }
+    for side, rejected in by_side.items():
+        false = _per_thousand(rejected & ~defective) / good
+        found[f"{side}_false_rejects"] = [round(one, 1) for one in false.tolist()]
+        found[f"{side}_recall"] = float(rejected[defective].mean()) if defective.any() else None
+    false = found["guarded_false_rejects"]
+    few = not defective.any() and min(false) < rejects_per_1000 / 2
+    return {**found, "held": max(false) <= 2 * rejects_per_1000 and not few}
 
 
-def realised_rates(
-    good: npt.ArrayLike, targets: Iterable[float] = TARGETS, warm_up: int = 16
-) -> list[dict[str, Any]]:
-    """Return what the judge rejects of good parts that really came, for several tolerated rates.
+def realised_rejects(good: npt.ArrayLike, rejects_per_1000: float, warm_up: int = 16) -> Proportion:
+    """Return what the judge rejects of good parts that really came.
 
     Args:
         good: On-arrival scores of good parts [n], in their order, each with enough peers.
-        targets: Tolerated rejects per 1000.
+        rejects_per_1000: What the operator tolerates.
         warm_up: First scores that are learnt and do not count, at least the judge's 16.
-
-    Returns:
-        For each target: ``target``, ``rejects``, ``of``, and per 1000 parts ``rate`` (None of
-        no parts) and its 95 % interval, ``low`` and ``high``.
     """
     scores = np.asarray(good, np.float64)
-    rows = []
-    for target in targets:
-        rejected = rejected_by(TailJudge(target, 16, 10_000), scores)[warm_up:]
-        found = Proportion(int(rejected.sum()), len(rejected))
-        low, high = found.interval
-        rate = None if found.share is None else 1000 * found.share
-        rows.append(
-            {
-                "target": target,
-                "rejects": found.count,
-                "of": found.of,
-                "rate": rate,
-                "low": 1000 * low,
-                "high": 1000 * high,
-            }
-        )
-    return rows
+    rejected = rejected_by(TailJudge(rejects_per_1000, 16, 10_000), scores)[warm_up:]
+    return Proportion(int(rejected.sum()), len(rejected))
 
 
 def _per_thousand(flags: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

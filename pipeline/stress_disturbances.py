@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge.sources.repeats import Repeats
-from pipeline.stress_calibration import FAMILIES, calibration
+from pipeline.stress_calibration import (
+    DEFECT_SHARES,
+    FAMILIES,
+    TARGETS,
+    calibration,
+    realised_rejects,
+)
 from pipeline.stress_figures import REGIME_CHANGE, SAME_DEFECT, first_with, mean_score, share
 from pipeline.stress_pictures import lit, noisy
 
@@ -133,33 +139,65 @@ def step(bench: SeedBench) -> list[Outcome]:
     return [bench.measure("step", {"gain": plan.step, "parts": plan.step_parts}, figures_of)]
 
 
+def normals(bench: SeedBench) -> list[Outcome]:
+    """Good parts only, and what a judge rejects of them at several tolerated rates.
+
+    The stream is that of the line's own target; the scores go through other judges afterwards.
+    """
+    plan = bench.plan
+    stream = bench.warmed()
+    for number in range(plan.normals):
+        stream.show(bench.belt.good(plan.warm_up + number))
+
+    def outcome(target: float) -> Outcome:
+        def figures_of(side: Side) -> Figures:
+            # Those of the first window have fewer peers, and cannot be compared with the others.
+            readings = stream.readings(side, plan.window)
+            scores = [one.score for one in readings if one.score is not None]
+            rejects = realised_rejects(scores, target, plan.warm_up - plan.window)
+            counted = stream.seen[side][plan.warm_up :]
+            return {**bench.base(counted, side), "rejects": rejects.count, "of": rejects.of}
+
+        return bench.measure("normals", {"rejects_per_1000": target}, figures_of)
+
+    return [outcome(target) for target in TARGETS]
+
+
 def judged_for_long(bench: SeedBench) -> list[Outcome]:
-    """Thousands of drawn scores, good parts only: does the share of rejects stay what it was?
+    """Thousands of drawn scores: does the share of rejects among good parts stay what it was?
 
     No picture is shown. The plain line's threshold here is the obvious one, from the
     scores that it accepted; the guarded line's is the judge's.
     """
-    return [_judged(bench, family) for family in FAMILIES]
+    return [_judged(bench, family, defects) for defects in DEFECT_SHARES for family in FAMILIES]
 
 
-def _judged(bench: SeedBench, family: Family) -> Outcome:
-    rates = bench.plan.judged, 1000 * bench.target
-    one = calibration(family=family, count=rates[0], rejects_per_1000=rates[1], seed=bench.seed)
-    params = {"family": family, "n": one["count"], "rejects_per_1000": one["rejects_per_1000"]}
-    by_side = {"plain": one["naive"], "guarded": one["false_rejects"]}
+def _judged(bench: SeedBench, family: Family, defects: float) -> Outcome:
+    one = calibration(
+        family=family,
+        count=bench.plan.judged,
+        rejects_per_1000=1000 * bench.target,
+        defect_share=defects,
+        seed=bench.seed,
+    )
+    names = ("family", "count", "rejects_per_1000", "defect_share")
 
     def figures_of(side: Side) -> Figures:
-        each = [rejects / 1000 for rejects in by_side[side]]
+        each = [rejects / 1000 for rejects in one[f"{side}_false_rejects"]]
         return {
-            "recall": None,
+            "recall": one[f"{side}_recall"],
             "false_reject_rate": fmean(each),
             "auroc": None,
             "n": one["count"],
             "first_thousand": each[0],
             "last_thousand": each[-1],
+            "least_thousand": min(each),
+            "most_thousand": max(each),
         }
 
-    return bench.measure("calibration", params, figures_of)
+    fault = f"seed {bench.seed}: {family}, {one['guarded_false_rejects']} false rejects per 1000"
+    faults = () if one["held"] else (fault,)
+    return bench.measure("calibration", {name: one[name] for name in names}, figures_of, *faults)
 
 
 def _under(bench: SeedBench, gains: Sequence[float], answered: int | None = None) -> Stream:

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from musc.metrics import auroc
+from pipeline.proportion import Proportion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -128,6 +129,9 @@ def combined(each: Sequence[Figures]) -> dict[str, Any]:
     for name in dict.fromkeys(key for one in each for key in one):
         values = [one[name] for one in each if one.get(name) is not None]
         whole[name] = _combined([value for value in values if value is not None])
+    if whole.get("of"):
+        low, high = Proportion(whole["rejects"], whole["of"]).interval
+        whole["rejects_interval"] = [_rounded(low), _rounded(high)]
     for name in BY_SEED:
         if whole.get(name) is not None:
             whole[f"{name}_by_seed"] = [_rounded(one.get(name)) for one in each]

@@ -35,6 +35,7 @@ TINY = StressPlan(
     after_stop=6,
     ramp=20,
     step_parts=20,
+    normals=60,
     judged=2000,
     poison_good=14,
     poison_defective=6,

@@ -78,6 +78,15 @@ def test_seeds_are_averaged_and_counts_added() -> None:
     }
 
 
+def test_rejects_of_all_seeds_have_one_interval() -> None:
+    """Counted rejects are added up before their 95 % interval is taken."""
+    whole = combined([{"rejects": 1, "of": 100}, {"rejects": 3, "of": 100}])
+
+    low, high = whole["rejects_interval"]
+    assert (whole["rejects"], whole["of"]) == (4, 200)
+    assert 0.007 < low < 0.02 < high < 0.051
+
+
 def test_outcomes_of_a_stream_come_together() -> None:
     """Same scenario and params make one object; faults of all seeds stand beside its figures."""
     outcomes = [

@@ -15,7 +15,7 @@ from pipeline.inspector import Inspector
 from pipeline.stress import SCENARIOS, Stress, StressError, measure
 from pipeline.stress_bench import SeedBench
 from pipeline.stress_defects import burst, cold_start, found_alone, iid, poisoning, shares
-from pipeline.stress_disturbances import judged_for_long, ramp, step, stopped_belt
+from pipeline.stress_disturbances import judged_for_long, normals, ramp, step, stopped_belt
 from pipeline.stress_line import SIDES, Lines, side_config
 from pipeline.stress_parts import Belt
 
@@ -286,16 +286,42 @@ def test_memories_change_nothing() -> None:
             assert said == stream.readings(side)
 
 
+def test_normals_are_good_parts_at_each_tolerated_rate() -> None:
+    """One stream of good parts is told of at four targets, the highest with most rejects."""
+    bench = Witness()
+
+    outcomes = normals(bench)
+
+    assert len(bench.streams) == 2, "the stream, and the undisturbed one for its operating point"
+    assert not any(map(is_bad, bench.streams[0]))
+    assert [one.params["rejects_per_1000"] for one in outcomes] == [50, 20, 10, 5]
+    for side in SIDES:
+        rejects = [one.figures[side]["rejects"] for one in outcomes]
+        assert rejects == sorted(rejects, reverse=True)  # type: ignore[type-var]
+        assert {one.figures[side]["of"] for one in outcomes} == {TINY.normals}
+
+
 def test_drawn_scores_go_through_the_judge() -> None:
     """Each family of scores has the judge's share of rejects beside that of the obvious way."""
     outcomes = judged_for_long(tiny_bench())
 
-    assert [one.params["family"] for one in outcomes] == ["lognormal", "student_t", "gumbel"]
-    for one in outcomes:
+    params = [(one.params["defect_share"], one.params["family"]) for one in outcomes]
+    families = ("lognormal", "student_t", "gumbel")
+    assert params == [(share, family) for share in (0.0, 0.02) for family in families]
+    for one in outcomes[:3]:
         assert plain(one)["first_thousand"] == pytest.approx(0.02, abs=0.001)
         assert plain(one)["last_thousand"] > 0.025  # type: ignore[operator]
-        assert 0 < one.figures["guarded"]["false_reject_rate"] < 0.1  # type: ignore[operator]
-        assert one.figures["guarded"]["n"] == TINY.judged
+        assert plain(one)["recall"] is None
+    for one in outcomes:
+        guarded = one.figures["guarded"]
+        assert 0 < guarded["false_reject_rate"] < 0.1  # type: ignore[operator]
+        assert guarded["least_thousand"] <= guarded["most_thousand"]  # type: ignore[operator]
+        assert guarded["n"] == TINY.judged
+        assert bool(one.faults) == (
+            guarded["most_thousand"] > 0.04  # type: ignore[operator]
+            or (not one.params["defect_share"] and guarded["least_thousand"] < 0.01)  # type: ignore[operator]
+        )
+    assert outcomes[-1].figures["guarded"]["recall"] > 0.5  # type: ignore[operator]
 
 
 def test_all_streams_run_and_repeat() -> None:
