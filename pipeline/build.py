@@ -79,18 +79,21 @@ def line_backbone(config: Config) -> tuple[Backbone, str]:
         WeightsError: The weights are missing and cannot be fetched.
         BackboneChoiceError: No such device, or a size or stage that does not fit.
     """
+    return load_backbone(backbone_choice(config))
+
+
+def backbone_choice(config: Config) -> BackboneChoice:
+    """Return which backbone a line asks for."""
     settings = config.musc
-    return load_backbone(
-        BackboneChoice(
-            name=settings.backbone,
-            image_size_px=settings.image_size_px,
-            weights=settings.weights,
-            offline=settings.offline,
-            stages=tuple(settings.stages),
-            device=settings.device,
-            precision=settings.precision,
-            execution="compiled" if settings.compile else "auto",
-        )
+    return BackboneChoice(
+        name=settings.backbone,
+        image_size_px=settings.image_size_px,
+        weights=settings.weights,
+        offline=settings.offline,
+        stages=tuple(settings.stages),
+        device=settings.device,
+        precision=settings.precision,
+        execution="compiled" if settings.compile else "auto",
     )
 
 

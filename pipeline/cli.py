@@ -30,6 +30,7 @@ from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.cli_plc import plc_sim
 from pipeline.cli_replay import replay
 from pipeline.cli_stress import stress
+from pipeline.cli_tune import tune
 from pipeline.config_file import load_config
 
 if TYPE_CHECKING:
@@ -298,7 +299,7 @@ def verdicts(
     print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
 
 
-for command in (events, alarms, review, keys, doctor, replay, stress):
+for command in (events, alarms, review, keys, doctor, replay, stress, tune):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
 app.add_typer(bench_app, name="bench")

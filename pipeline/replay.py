@@ -80,6 +80,7 @@ def run_replay(
     path: Path,
     pace: Pace = AT_ONCE,
     tick: Callable[[], None] = lambda: None,
+    inspector_of: Callable[[Config, Snapshots], Inspector] | None = None,
 ) -> None:
     """Write the ledger of a source.
 
@@ -88,6 +89,7 @@ def run_replay(
         path: The ledger; nothing may be there.
         pace: When each frame comes.
         tick: Called after each frame.
+        inspector_of: Makes the inspector; a new one of the source's settings without.
 
     Raises:
         LineError: Weights, memory or a frame are missing, or the ledger cannot be written.
@@ -96,11 +98,15 @@ def run_replay(
     identity = LineIdentity(config.digest, source.boot, config.part.deadline_ms, config.judge.score)
     with ExitStack() as stack:
         snapshots = stack.enter_context(_snapshots(source))
-        # No time in the ledger but the frames' own: the same run gives the same rows.
-        inspector, _ = build_inspector(config, snapshots, timer=lambda: 0.0)
+        inspector = (inspector_of or _new_inspector)(config, snapshots)
         ledger = Ledger(path, "NORMAL", identity)
         stack.callback(ledger.close)
         _run(source, inspector, ledger, pace, tick)
+
+
+def _new_inspector(config: Config, snapshots: Snapshots) -> Inspector:
+    # No time in the ledger but the frames' own: the same run gives the same rows.
+    return build_inspector(config, snapshots, timer=lambda: 0.0)[0]
 
 
 def _run(

@@ -36,6 +36,8 @@ class RunReport:
     """Share of the good frames with a verdict that FAIL."""
     n: int
     """Frames with a label and a PASS or FAIL: what the figures are taken of."""
+    defective: int
+    """Those of them that are defective."""
     unlabelled: int
     """Frames without a label."""
     hash: str
@@ -122,6 +124,7 @@ def report(
         recall=_share(failed for label, failed, _ in judged if label),
         false_reject_rate=_share(failed for label, failed, _ in judged if not label),
         n=len(judged),
+        defective=sum(truth),
         unlabelled=frames - len(labels),
         hash=run_hash(ledger),
     )

@@ -1,0 +1,148 @@
+"""``musc-edge tune``: search for better settings on recordings or folders of images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
+
+if TYPE_CHECKING:
+    from pipeline.tune import Tuned
+
+SHOWN = ("auroc", "ap", "recall", "false_reject_rate", "rejected", "separation", "stability")
+TRIALS_SHOWN = 10
+INTERRUPTED = 130
+
+
+def tune(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="REC|DIR...", help="Recordings, or images.")
+    ],
+    *,
+    labels: Annotated[
+        list[Path] | None,
+        typer.Option(help="CSV with path or part, and label; one for each source, in order."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="The settings in use; else a recording's own.")
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=VALUE,VALUE,... or KEY=LOW..HIGH, as window.size_frames=16,32."),
+    ] = None,
+    goal: Annotated[
+        Literal["auto", "auroc", "ap", "cost", "separation", "stability", "rejects"],
+        typer.Option(help="What counts; auto is auroc with labels, separation without."),
+    ] = "auto",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of all processes together.")] = 50,
+    sampler: Annotated[
+        Literal["tpe", "grid"], typer.Option(help="tpe learns from trials; grid tries all.")
+    ] = "tpe",
+    study: Annotated[
+        str,
+        typer.Option(help="File that the trials are kept in, or a storage URL of Optuna."),
+    ] = "tune.db",
+    searched: Annotated[
+        float, typer.Option(min=0.1, max=1.0, help="Share of each source that is searched.")
+    ] = 0.5,
+    missed_costs: Annotated[
+        float, typer.Option(min=0.0, help="Of goal cost: a missed defect, in false rejects.")
+    ] = 10.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the best settings are written, as a config file.")
+    ] = None,
+    memory_mb: Annotated[
+        int, typer.Option(min=100, help="For what was computed before; less takes longer.")
+    ] = 4000,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
+    json_line: JsonOption = False,
+) -> None:
+    """Search for better settings on recorded frames, each trial a replay.
+
+    The search sees the first part of each source; on the rest the best settings are held
+    against those in use. A killed search goes on with the same --study, and several
+    processes may share one. Ctrl-C keeps what is done.
+    """
+    from pipeline.config_file import load_config
+    from pipeline.stress_view import StressView
+    from pipeline.tune import Search, Tuning, check_search, open_study
+    from pipeline.tune_goals import LABELLED
+    from pipeline.tune_output import write_best
+    from pipeline.tune_space import read_space
+
+    tables = tuple(labels or ())
+    wanted = ("auroc" if tables else "separation") if goal == "auto" else goal
+    if wanted in LABELLED and not tables:
+        msg = f"--goal {wanted} needs --labels"
+        raise typer.BadParameter(msg)
+    log_to_stderr("ERROR", "tune")
+    search = Search(
+        sources=tuple(sources),
+        labels=tables,
+        config=load_config(config) if config is not None else None,
+        space=read_space(vary or ()),
+        goal=wanted,
+        trials=trials,
+        sampler=sampler,
+        seed=seed,
+        searched=searched,
+        missed_costs=missed_costs,
+    )
+    check_search(search)
+    tuning = Tuning(search, open_study(study, search), memory_mb * 1_000_000)
+    interrupted = False
+    with StressView(Console(stderr=True), tuning.frames * trials) as view:
+        try:
+            tuning.run(view)
+        except KeyboardInterrupt:
+            interrupted = True
+        tuned = tuning.result(view)
+    _tell(tuned, wanted, as_json=json_line)
+    if out is not None:
+        write_best(tuned, config, out)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def _tell(tuned: Tuned, goal: str, *, as_json: bool) -> None:
+    shown = [goal, *(name for name in SHOWN if name != goal)]
+    print_rows(
+        ("trial", "settings", *shown),
+        [
+            [
+                str(one.number),
+                " ".join(f"{key}={value}" for key, value in one.params.items()),
+                *(_cell(one.user_attrs.get(name)) for name in shown),
+            ]
+            for one in tuned.trials[:TRIALS_SHOWN]
+        ],
+    )
+    for key, old, new in tuned.changed:
+        typer.echo(f"{key} = {new!r}  # was {old!r}")
+    if tuned.held_out:
+        print_rows(
+            ("held out", *shown),
+            [
+                [name, *(_cell(one.figures.get(figure)) for figure in shown)]
+                for name, one in tuned.held_out.items()
+            ],
+        )
+    if as_json:
+        held_out = {name: one.figures for name, one in tuned.held_out.items()}
+        summary: dict[str, Any] = {
+            "goal": goal,
+            "trials": len(tuned.trials),
+            "best": tuned.best,
+            "changed": [key for key, _, _ in tuned.changed],
+            "held_out": held_out,
+        }
+        typer.echo(json.dumps(summary))
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
