@@ -37,7 +37,7 @@ from pipeline.replay_sources import (
 from pipeline.results import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edge.frame import FrameKey
@@ -82,7 +82,7 @@ class RecordingReplay:
         self._refuse_damage(folder)
         self._refuse_cameras(folder)
         self.recipe = self._first_recipe() if own else self.config.line.recipe
-        self.warnings = self._find_warnings(own=own)
+        self.warnings: Sequence[str] = self._find_warnings(own=own)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -93,7 +93,7 @@ class RecordingReplay:
         found: dict[str, list[FrameKey]] = defaultdict(list)
         for frame in self._frames:
             announcement = self._announcement(frame)
-            for name in dict.fromkeys((announcement.origin, announcement.part_id)):
+            for name in {announcement.origin, announcement.part_id} - {""}:
                 found[name].append(frame.key)
         return found
 
