@@ -60,7 +60,7 @@ def test_recorded_line_replays_to_an_equal_hash(
 ) -> None:
     """Real frames, two commands, ten drops and a stop: equal in any batch, with any threads."""
     write_cells(select_cells(solar_cells_wheel, frames=40, defect_share=0.1), tmp_path / "cells")
-    camera = {"id": "c1", "kind": "folder", "path": "cells", "loop": True, "interval_ms": 50}
+    camera = {"id": "c1", "kind": "folder", "path": "cells", "loop": True, "interval_ms": 100}
     config = write_config(
         tmp_path,
         weights_file,
