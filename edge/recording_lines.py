@@ -110,6 +110,8 @@ class GateSaid(_Line):
     at: AwareDatetime
     boot: BootId
     config_digest: Digest
+    recipe: RecipeId | None = None
+    """What was in force then; not always the config's, for a gate remembers the last command."""
 
 
 class ScorerSaid(_Line):
