@@ -47,7 +47,8 @@ LINES_LIMIT_BYTES = 16_000_000
 """Lines may wait beyond the limit of the frames, so that what is left out can be named."""
 KEEP_FREE_BYTES = 500_000_000
 """The rest of the disk is the ledger's: a line that cannot write it stands still."""
-HURRY_S = 0.2
+HURRY_S = 0.1
+"""To name what is left out at a stop; an image in hand may take longer, and is lost then."""
 PART_FILE = "incoming.part"
 """A frame's file until it is whole."""
 PNG_FAST = [cv2.IMWRITE_PNG_COMPRESSION, 1]

@@ -253,11 +253,12 @@ class Recording:
                 strangers[key.camera].append(key)
                 self._frames[key] = RecordedFrame(key)
             known = self._frames[key]
-            name = "inspected" if isinstance(line, Inspected) else "result"
-            if getattr(known, name) is not None:
-                self._note("repeated_line", LINE_FILE, f"{name} of {key}")
-                continue
-            self._frames[key] = replace(known, **{name: line})
+            if (known.inspected if isinstance(line, Inspected) else known.result) is not None:
+                self._note("repeated_line", LINE_FILE, f"{line.kind}: {key}")
+            elif isinstance(line, Inspected):
+                self._frames[key] = replace(known, inspected=line)
+            else:
+                self._frames[key] = replace(known, result=line)
         for camera, keys in strangers.items():
             self._note(
                 "not_announced", f"{camera}: from {min(k.seq for k in keys)}", count=len(keys)
