@@ -186,16 +186,10 @@ class RecordingReplay:
         return None if result.why == "warming" else Fate(result.why, result.detail)
 
     def _first_recipe(self) -> str:
-        """Return what was in force at the first gate, which may remember another than the config.
-
-        It then orders the scorer to use it, without a change of its own before.
-        """
-        for one in self._recorded:
-            if isinstance(one, RecipeSaid):
-                break
-            if isinstance(one, OrderDone) and one.verb == "recipe" and one.recipe:
-                return one.recipe
-        return self.config.line.recipe
+        """Return what was in force at the first gate, which may remember another than the config."""
+        gates = (one for one in self._recording.line if isinstance(one, GateSaid))
+        first = next(gates, None)
+        return (first.recipe if first is not None else None) or self.config.line.recipe
 
     def _announcement(self, frame: RecordedFrame) -> Announcement:
         """Return a frame's announcement; of one that was counted only, what is known."""
