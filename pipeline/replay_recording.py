@@ -186,7 +186,7 @@ class RecordingReplay:
         return None if result.why == "warming" else Fate(result.why, result.detail)
 
     def _first_recipe(self) -> str:
-        """Return what was in force at the first gate, which may remember another than the config."""
+        """Return what was in force at the first gate: not always the config's."""
         gates = (one for one in self._recording.line if isinstance(one, GateSaid))
         first = next(gates, None)
         return (first.recipe if first is not None else None) or self.config.line.recipe
