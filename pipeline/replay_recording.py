@@ -182,8 +182,7 @@ class RecordingReplay:
         if result.scored:
             late = Fate("late", result.detail, keeps_figures=True)
             return late if result.why == "late" else None
-        # Inspected under another recipe than the line's: the gate finds that out again.
-        return None if result.why == "warming" else Fate(result.why, result.detail)
+        return Fate(result.why, result.detail)
 
     def _first_recipe(self) -> str:
         """Return what was in force at the first gate: not always the config's."""
@@ -239,10 +238,11 @@ class RecordingReplay:
             raise ReplayError(msg)
 
     def _find_warnings(self, *, own: bool) -> list[str]:
-        warnings = [
-            f"{problem.kind}: {problem.where}: {problem.count} ({problem.detail})"
-            for problem in self._recording.problems
-        ]
+        places: dict[str, list[str]] = defaultdict(list)
+        for problem in self._recording.problems:
+            many = f", {problem.count} of them" if problem.count > 1 else ""
+            places[problem.kind].append(f"{problem.where} ({problem.detail}{many})")
+        warnings = [named(kind, where) for kind, where in places.items()]
         said = self._recording.line
         scorers = [one.scorer for one in said if isinstance(one, ScorerSaid) and one.event == "up"]
         if len(set(scorers)) > 1:
