@@ -27,6 +27,7 @@ import numpy as np
 from edge.frame import Frame
 from edge.recording_files import RecordingError
 from edge.recording_lines import FRAMES_FOLDER, Ended, NotRecorded, StoredFrame, frame_file
+from edge.wire import DETAIL_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +169,7 @@ class Recorder:
 
     def _fault(self, kind: str, why: str, detail: str) -> None:
         log.error("recording %s: %s, %s", self._index, why, detail)
-        self._faults.put(RecordingFault(kind, {"why": why, "detail": detail}))
+        self._faults.put(RecordingFault(kind, {"why": why, "detail": detail[:DETAIL_LIMIT]}))
 
     def _work(self) -> None:
         self._attempt(self._go_on)
@@ -274,9 +275,11 @@ def encode_frame_file(frame: Frame) -> bytes:
     Raises:
         ValueError: OpenCV cannot encode them.
     """
-    # OpenCV takes blue first and writes red first.
-    pixels = frame.pixels[..., ::-1] if frame.pixel_format == "rgb" else frame.pixels
-    done, content = cv2.imencode(".png", np.ascontiguousarray(pixels), PNG_FAST)
+    pixels = np.ascontiguousarray(frame.pixels)
+    if frame.pixel_format == "rgb":
+        # imencode takes blue first; exchanged by OpenCV, which lets other threads run.
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    done, content = cv2.imencode(".png", pixels, PNG_FAST)
     if not done:
         msg = f"frame {frame.key}: {frame.pixels.shape} {frame.pixels.dtype} is no PNG"
         raise ValueError(msg)
