@@ -179,6 +179,7 @@ class Recording:
         if path.is_file():
             self.line = read_lines(path, LINE_FILE, LINE_LINES, self.problems)
             self._take_line()
+        self._find_silent()
         self._look_around()
 
     def _step(self, line: LineLine) -> Step | None:
@@ -253,27 +254,28 @@ class Recording:
                 strangers[key.camera].append(key)
                 self._frames[key] = RecordedFrame(key)
             known = self._frames[key]
-            name = "inspected" if isinstance(line, Inspected) else "result"
-            if getattr(known, name) is not None:
-                self._note("repeated_line", LINE_FILE, f"{name} of {key}")
-                continue
-            self._frames[key] = replace(known, **{name: line})
+            if (known.inspected if isinstance(line, Inspected) else known.result) is not None:
+                self._note("repeated_line", LINE_FILE, f"{line.kind}: {key}")
+            elif isinstance(line, Inspected):
+                self._frames[key] = replace(known, inspected=line)
+            else:
+                self._frames[key] = replace(known, result=line)
         for camera, keys in strangers.items():
-            self._note(
-                "not_announced", f"{camera}: from {min(k.seq for k in keys)}", count=len(keys)
-            )
-        self._find_unaccounted()
+            self._note_frames("not_announced", camera, sorted(key.seq for key in keys))
 
-    def _find_unaccounted(self) -> None:
-        """Note frames that went to a scorer and were not heard of again."""
+    def _note_frames(self, kind: ProblemKind, camera: str, seqs: list[int]) -> None:
+        if seqs:
+            self._note(kind, f"{camera}: from {seqs[0]}", count=len(seqs))
+
+    def _find_silent(self) -> None:
+        """Note frames that went to a scorer and of which something is missing."""
         for camera in self.head.cameras:
-            silent = [
-                frame.key.seq
-                for frame in self.frames(camera)
-                if frame.announcement is not None and not frame.lost and not frame.inspected
-            ]
-            if silent:
-                self._note("not_accounted", f"{camera}: from {silent[0]}", count=len(silent))
+            sent = [one for one in self.frames(camera) if one.announcement and not one.lost]
+            if self.line:
+                silent = [one.key.seq for one in sent if not one.inspected]
+                self._note_frames("not_accounted", camera, silent)
+            seen = [one for one in sent if one.inspected or not self.line]
+            self._note_frames("no_pixels", camera, [o.key.seq for o in seen if not o.stored])
 
     def _look_around(self) -> None:
         """Note folders that belong to no camera."""

@@ -40,6 +40,7 @@ ProblemKind = Literal[
     "unknown_folder",
     "not_announced",
     "not_accounted",
+    "no_pixels",
 ]
 PROBLEM_MEANINGS: dict[ProblemKind, str] = {
     "torn_line": "Its writer was killed, or the disk was full, in the middle of this line.",
@@ -55,6 +56,7 @@ PROBLEM_MEANINGS: dict[ProblemKind, str] = {
     "not_announced": "Frames of the line's index that their camera's index does not know.",
     "not_accounted": "Frames that their camera did not lose and that were not inspected either: "
     "the scorer may have seen them, at a place that nobody knows.",
+    "no_pixels": "Frames that the scorer saw, or might have, and whose pixels are not there.",
 }
 
 _Line = TypeVar("_Line")

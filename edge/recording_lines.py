@@ -15,7 +15,7 @@ and where its pixels lie. Notices are the wire's own models.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -34,8 +34,8 @@ from edge.frame import (
 )
 from edge.wire import ANSWER_LIMIT, MAX_BITS, Announced, Begins, Happened, Lost, OrderCode
 
-FORMAT = "musc-edge recording"
-VERSION = 1
+FORMAT: Final = "musc-edge recording"
+VERSION: Final = 1
 HEAD_FILE = "recording.json"
 INDEX_FILE = "index.jsonl"
 LINE_FILE = "line.jsonl"
@@ -110,6 +110,8 @@ class GateSaid(_Line):
     at: AwareDatetime
     boot: BootId
     config_digest: Digest
+    recipe: RecipeId | None = None
+    """What was in force then; not always the config's, for a gate remembers the last command."""
 
 
 class ScorerSaid(_Line):

@@ -109,11 +109,11 @@ def _tell(
         if rows:
             print_rows(DIFF_SHOWN, [[_cell(row[c]) for c in DIFF_SHOWN] for row in rows])
         summary["diff"] = differences.counts()
+    if labelled:
+        summary["unlabelled"] = done.unlabelled
     if not as_json:
         summary["no_result"] = _counted(done.no_result)
-        if labelled:
-            summary["unlabelled"] = done.unlabelled
-        else:
+        if not labelled:
             for name in ("auroc", "ap", "recall", "false_reject_rate", "n"):
                 del summary[name]
         if differences is not None:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 DRAIN_DEADLINES = 2
 """A finished source waits this many part deadlines for frames that are still out."""
-STOP_RECORD_S, END_RECORD_S = 0.2, 30.0
-"""Until what waits is recorded: a line that is told to stop has 1.4 s for each camera."""
+STOP_RECORD_S, END_RECORD_S = 0.1, 30.0
+"""How long the recording may go on: a line that is told to stop gives its cameras 1.4 s."""
 
 
 def check_sources(config: Config) -> None:

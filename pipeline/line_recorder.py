@@ -76,6 +76,7 @@ class LineRecorder:
                 at=now.utc,
                 boot=self._identity.gate_boot,
                 config_digest=self._identity.config_hash,
+                recipe=self._gate.recipe,
             )
         )
 

@@ -123,13 +123,16 @@ def _run(
         seen = iter(inspector.inspect_batch([one.frame for one in turn if isinstance(one, Seen)]))
         with ledger.transaction():
             for step in turn:
-                if isinstance(step, Seen | Unseen):
-                    gate.frame(step, next(seen) if isinstance(step, Seen) else None)
-                    tick()
-                    continue
-                gate.change(step)
+                if isinstance(step, Seen):
+                    gate.seen(step, next(seen))
+                elif isinstance(step, Unseen):
+                    gate.unseen(step)
+                else:
+                    gate.change(step)
                 if isinstance(step, Ordered):
                     orders.answer(step.order)
+        for _ in filter(_is_frame, turn):
+            tick()
     with ledger.transaction():
         gate.finish()
 
@@ -141,10 +144,14 @@ def _turns(steps: Iterable[Step], batch_frames: int) -> Iterator[list[Step]]:
     for step in steps:
         turn.append(step)
         seen += isinstance(step, Seen)
-        if seen == batch_frames or not isinstance(step, Seen | Unseen):
+        if seen == batch_frames or not _is_frame(step):
             yield turn
             turn, seen = [], 0
     yield turn
+
+
+def _is_frame(step: Step) -> bool:
+    return isinstance(step, Seen | Unseen)
 
 
 @contextmanager

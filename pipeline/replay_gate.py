@@ -47,24 +47,16 @@ class ReplayGate:
         detail = {"of": source.name, "frames": len(source)}
         self._ledger.add_event(source.begins_at, "replay", None, detail)
 
-    def frame(self, step: Seen | Unseen, inspection: Inspection | None) -> None:
-        """Decide a frame; ``inspection`` is that of a frame that was seen."""
-        announcement = step.announcement
-        # Its own moment, not the latest: it must not be late for another camera's frame.
-        now = Moment(announcement.captured_at, announcement.captured_ns)
-        self._now = max(self._now, now, key=lambda moment: moment.monotonic_ns)
-        self._close_parts(self._parts.due(self._now))
-        self._ledger.open_frame(announcement)
-        self._gate.announce(announcement, now)
-        if inspection is None:
-            result = self._lost(announcement, step.fate, now)
-        else:
-            result = self._inspected(inspection, step, now)
-        if result is not None:
-            self._conclude(result, now)
-        if inspection is not None:
-            note_stream(self._ledger, inspection, now)
-        self._follow_alarms()
+    def unseen(self, step: Unseen) -> None:
+        """Give a frame that no scorer saw the NO_RESULT that it had."""
+        now = self._open(step.announcement)
+        self._conclude(self._lost(step.announcement, step.fate, now), now)
+
+    def seen(self, step: Seen, inspection: Inspection) -> None:
+        """Decide a frame that was inspected, and write what it has shown of its stream."""
+        now = self._open(step.announcement)
+        self._conclude(self._inspected(inspection, step.fate, now), now)
+        note_stream(self._ledger, inspection, now)
 
     def change(self, step: RecipeBegins | GateBegins | Ordered) -> None:
         """Take note of what has changed between two frames."""
@@ -92,16 +84,23 @@ class ReplayGate:
         self._close_parts(self._parts.close_all(self._now))
         self._follow_alarms()
 
-    def _lost(
-        self, announcement: Announcement, fate: Fate | None, now: Moment
-    ) -> FrameResult | None:
-        why, detail = fate or Fate("camera_lost", "nothing is known of it")
-        return self._gate.lose(announcement, why, detail, now)
+    def _open(self, announcement: Announcement) -> Moment:
+        """Open a frame's row, and return the moment at which it is decided."""
+        # Its own moment, not the latest: it must not be late for another camera's frame.
+        now = Moment(announcement.captured_at, announcement.captured_ns)
+        self._now = max(self._now, now, key=lambda moment: moment.monotonic_ns)
+        self._close_parts(self._parts.due(self._now))
+        self._ledger.open_frame(announcement)
+        self._gate.announce(announcement, now)
+        return now
+
+    def _lost(self, announcement: Announcement, fate: Fate, now: Moment) -> FrameResult | None:
+        return self._gate.lose(announcement, fate.why, fate.detail, now)
 
     def _inspected(
-        self, inspection: Inspection, step: Seen | Unseen, now: Moment
+        self, inspection: Inspection, fate: Fate | None, now: Moment
     ) -> FrameResult | None:
-        camera, fate = inspection.announcement.camera, step.fate
+        camera = inspection.announcement.camera
         if inspection.why == "stale":
             self._repeating.add(camera)
         else:
@@ -110,15 +109,18 @@ class ReplayGate:
         lost = None
         if fate is not None and not fate.keeps_figures:
             lost = self._lost(inspection.announcement, fate, now)
+        # Also where it is lost: the gate follows the state of the camera's window.
         result = self._gate.inspected(inspection, now) or lost
         if fate is not None and result is not None and result.verdict == "PASS":
             # It was on the disk too late: the row keeps its figures, as after the correction.
             return replace(result, verdict="NO_RESULT", why=fate.why, detail=fate.detail)
         return result
 
-    def _conclude(self, result: FrameResult, now: Moment) -> None:
-        self._ledger.close_frame(result)
-        self._close_parts(self._parts.add(result, now))
+    def _conclude(self, result: FrameResult | None, now: Moment) -> None:
+        if result is not None:
+            self._ledger.close_frame(result)
+            self._close_parts(self._parts.add(result, now))
+        self._follow_alarms()
 
     def _close_parts(self, parts: list[PartVerdict]) -> None:
         for part in parts:

@@ -37,7 +37,7 @@ from pipeline.replay_sources import (
 from pipeline.results import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from edge.frame import FrameKey
@@ -82,7 +82,7 @@ class RecordingReplay:
         self._refuse_damage(folder)
         self._refuse_cameras(folder)
         self.recipe = self._first_recipe() if own else self.config.line.recipe
-        self.warnings = self._find_warnings(own=own)
+        self.warnings: Sequence[str] = self._find_warnings(own=own)
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -93,7 +93,7 @@ class RecordingReplay:
         found: dict[str, list[FrameKey]] = defaultdict(list)
         for frame in self._frames:
             announcement = self._announcement(frame)
-            for name in dict.fromkeys((announcement.origin, announcement.part_id)):
+            for name in {announcement.origin, announcement.part_id} - {""}:
                 found[name].append(frame.key)
         return found
 
@@ -182,20 +182,13 @@ class RecordingReplay:
         if result.scored:
             late = Fate("late", result.detail, keeps_figures=True)
             return late if result.why == "late" else None
-        # Inspected under another recipe than the line's: the gate finds that out again.
-        return None if result.why == "warming" else Fate(result.why, result.detail)
+        return Fate(result.why, result.detail)
 
     def _first_recipe(self) -> str:
-        """Return what was in force at the first gate, which may remember another than the config.
-
-        It then orders the scorer to use it, without a change of its own before.
-        """
-        for one in self._recorded:
-            if isinstance(one, RecipeSaid):
-                break
-            if isinstance(one, OrderDone) and one.verb == "recipe" and one.recipe:
-                return one.recipe
-        return self.config.line.recipe
+        """Return what was in force at the first gate: not always the config's."""
+        gates = (one for one in self._recording.line if isinstance(one, GateSaid))
+        first = next(gates, None)
+        return (first.recipe if first is not None else None) or self.config.line.recipe
 
     def _announcement(self, frame: RecordedFrame) -> Announcement:
         """Return a frame's announcement; of one that was counted only, what is known."""
@@ -245,10 +238,11 @@ class RecordingReplay:
             raise ReplayError(msg)
 
     def _find_warnings(self, *, own: bool) -> list[str]:
-        warnings = [
-            f"{problem.kind}: {problem.where}: {problem.count} ({problem.detail})"
-            for problem in self._recording.problems
-        ]
+        places: dict[str, list[str]] = defaultdict(list)
+        for problem in self._recording.problems:
+            many = f", {problem.count} of them" if problem.count > 1 else ""
+            places[problem.kind].append(f"{problem.where} ({problem.detail}{many})")
+        warnings = [named(kind, where) for kind, where in places.items()]
         said = self._recording.line
         scorers = [one.scorer for one in said if isinstance(one, ScorerSaid) and one.event == "up"]
         if len(set(scorers)) > 1:

@@ -170,7 +170,7 @@ class FolderReplay:
         self.recipe = self.config.line.recipe
         self.name = shown_name(folder.resolve())
         self.windows: Path | None = None
-        self.warnings: tuple[str, ...] = ()
+        self.warnings: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 
+FRAMES = 24
+"""Two windows."""
 IDENTITY = {"kind", "camera", "boot", "seq"}
-AFTER_A_KILL = {"torn_line", "damaged_line", "gap", "not_accounted", "not_announced"}
+AFTER_A_KILL = {"torn_line", "damaged_line", "gap", "not_accounted", "not_announced", "no_pixels"}
 """What the kill of a camera, or of the gate, may leave."""
 
 
@@ -151,7 +153,8 @@ def test_recorded_line_is_inspected_again_to_equal_figures(
 ) -> None:
     """The real scorer, given the recorded frames in the recorded order, says the same again."""
     folder = tmp_path / "rec"
-    config = write_config(tmp_path, weights_file)
+    camera = [{"id": "c1", "kind": "synthetic", "seed": 3, "frames": FRAMES}]
+    config = write_config(tmp_path, weights_file, camera=camera)
     with running(config, "--record", str(folder)) as line:
         assert line.wait() == 0, line.text()
 
@@ -159,7 +162,7 @@ def test_recorded_line_is_inspected_again_to_equal_figures(
     inspector, _ = build_inspector(Config.model_validate(recording.head.config))
     seen = [step for step in recording.steps() if isinstance(step, RecordedFrame)]
     assert recording.problems == []
-    assert len(seen) == 40
+    assert len(seen) == FRAMES
     for step in seen:
         again = inspector.inspect(step.load())
         assert step.inspected is not None

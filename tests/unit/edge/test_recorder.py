@@ -163,7 +163,7 @@ def test_budget_ends_the_recording(index: Path) -> None:
     """At its share of the bytes it stops, says so once in index and ledger, and counts on."""
     frames = [frame(seq) for seq in range(1, 40)]
 
-    done = made.write(index, *frames, max_bytes=20_000)
+    done = made.write(index, *frames, max_bytes=10_000)
 
     recording = Recording(index.parent.parent)
     lines = recording.indexes["c1"]
@@ -172,7 +172,7 @@ def test_budget_ends_the_recording(index: Path) -> None:
     assert lines[-1] == ends[0]
     assert 0 < done.frames == sum(isinstance(line, StoredFrame) for line in lines) < 39
     files = sum(path.stat().st_size for path in index.parent.rglob("*") if path.is_file())
-    assert files <= 20_000 + len(ends[0].model_dump_json()) + 1
+    assert files <= 10_000 + len(ends[0].model_dump_json()) + 1
     assert [(f.kind, f.detail["why"]) for f in done.take_faults()] == [
         ("recording_full", "limit_reached")
     ]

@@ -13,7 +13,7 @@ from factories import BOOT, announcement, frame
 from edge.recording import RecordedFrame, Recording
 from edge.recording_files import PROBLEM_MEANINGS
 from edge.recording_lines import Ended, NotRecorded, OrderDone, ScorerSaid
-from edge.wire import Announced, Begins
+from edge.wire import Announced, Begins, Lost
 
 if TYPE_CHECKING:
     from edge.recording import Step
@@ -141,7 +141,7 @@ def test_what_was_not_recorded_is_named(tmp_path: Path) -> None:
     found = Recording(tmp_path).problems
 
     assert [(p.kind, p.where) for p in found] == [
-        ("not_recorded", f"c1/{BOOT}/1"), ("ended", "c1/index.jsonl"),
+        ("not_recorded", f"c1/{BOOT}/1"), ("ended", "c1/index.jsonl"), ("no_pixels", "c1: from 1"),
     ]  # fmt: skip
     assert "queue_full" in found[0].detail
     assert "9 bytes are free" in found[1].detail
@@ -174,6 +174,23 @@ def test_line_and_cameras_are_held_against_each_other(tmp_path: Path) -> None:
         ("not_announced", "c1: from 3", 1), ("not_accounted", "c1: from 2", 1),
     ]  # fmt: skip
     assert order_of(list(recording.steps())) == ["gate", "scorer", 1, 3, 2]
+
+
+def test_inspected_without_pixels_is_named(tmp_path: Path) -> None:
+    """A frame that the scorer saw and whose pixels were not written any more is told."""
+    made.begin(tmp_path)
+    made.camera(tmp_path, 1)
+    made.write(
+        tmp_path / "c1" / "index.jsonl",
+        Announced(announcement=announcement(2)),
+        Announced(announcement=announcement(3)),
+        Lost(announcement=announcement(3), why="dropped", detail=""),
+    )
+    made.line(tmp_path, made.inspected(1), made.inspected(2))
+
+    found = Recording(tmp_path).problems
+
+    assert [(p.kind, p.where, p.count) for p in found] == [("no_pixels", "c1: from 2", 1)]
 
 
 def test_line_of_another_camera_is_damaged(tmp_path: Path) -> None:

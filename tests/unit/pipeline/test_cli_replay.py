@@ -73,7 +73,7 @@ def test_json_is_the_last_line(images: Path) -> None:
     del told["hash"]
     assert told == {
         "pass": 12, "fail": 2, "no_result": 16, "auroc": 1.0, "ap": 1.0, "recall": 1.0,
-        "false_reject_rate": 0.0, "n": 12,
+        "false_reject_rate": 0.0, "n": 12, "unlabelled": 2,
     }  # fmt: skip
 
 

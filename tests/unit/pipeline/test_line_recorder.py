@@ -100,6 +100,7 @@ def test_gate_and_scorer_are_recorded_when_they_come(gate: Recorded) -> None:
     assert [(line.kind, line.event) for line in told] == [
         ("gate", "started"), ("scorer", "up"), ("scorer", "left"), ("gate", "stopped"),
     ]  # fmt: skip
+    assert told[0].recipe == told[1].recipe == "default"
     assert told[1].scorer == told[2].scorer == BOOT  # type: ignore[union-attr]
 
 

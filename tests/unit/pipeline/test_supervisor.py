@@ -89,6 +89,14 @@ def test_commands_are_in_order_of_start() -> None:
     assert line_commands(config(), Path("x"))[0].name == "gate"
 
 
+def test_gate_and_cameras_are_told_where_to_record() -> None:
+    """With a recording, the stages that write it get its folder, and only they."""
+    commands = line_commands(config(), Path("x"), Path("/rec"))
+
+    recording = {c.kind for c in commands if c.arguments[3:5] == ("--record", "/rec")}
+    assert recording == {"gate", "ingest"}
+
+
 def test_each_stage_waits_for_the_one_before() -> None:
     """A camera starts only when gate and scorer are ready; the run ends with the source."""
     gate = StageCommand("gate", "gate", (WAIT_FOR_TERM,))
