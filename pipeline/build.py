@@ -16,6 +16,7 @@ import torch
 from edge.errors import LineError
 from musc.pair_store import estimated_bytes
 from pipeline.backbones import BackboneChoice, load_backbone
+from pipeline.good_images import check_good_images
 from pipeline.inspector import Inspector
 from pipeline.memory import free_bytes
 from pipeline.regions import RegionsError, check_overlap, make_view
@@ -46,7 +47,9 @@ def build_inspector(config: Config, snapshots: Snapshots | None = None) -> tuple
         WeightsError: The weights are missing and cannot be fetched.
         BackboneChoiceError: No such device, or a size or stage that does not fit.
         BuildError: Too little memory, or regions that cannot be cut.
+        GoodImagesError: A camera's good images cannot be used.
     """
+    check_good_images(config)
     settings = config.musc
     backbone, model = load_backbone(
         BackboneChoice(

@@ -28,6 +28,7 @@ from pipeline.cli_keys import keys
 from pipeline.cli_ledger import alarms, events, print_rates, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.cli_plc import plc_sim
+from pipeline.cli_send import send
 from pipeline.cli_stress import stress
 from pipeline.config_file import load_config
 
@@ -118,6 +119,7 @@ def demo(
 def run(config: ConfigOption = Path("config.toml")) -> None:
     """Run a line: cameras, scorer and gate under the supervisor."""
     from edge.stopping import StopFlag
+    from pipeline.good_images import check_good_images
     from pipeline.ingest_stage import check_sources
     from pipeline.line_keys import check_endpoints
     from pipeline.line_lock import line_lock
@@ -126,6 +128,7 @@ def run(config: ConfigOption = Path("config.toml")) -> None:
     settings = _load(config, "supervisor")
     check_endpoints(settings)
     check_sources(settings)
+    check_good_images(settings)
     stop = StopFlag()
     stop.install()
     with line_lock(settings.line.state_path):
@@ -194,14 +197,18 @@ def check_config(path: Annotated[Path, typer.Argument(help="Config file.")]) -> 
     from edge.mqtt import BrokerError
     from edge.sources import SourceError
     from pipeline.broker_login import check_login
+    from pipeline.good_images import check_good_images
     from pipeline.ingest_stage import check_sources
     from pipeline.line_keys import check_endpoints
 
     settings = load_config(path)
     check_endpoints(settings)
+    good = check_good_images(settings)
     cameras = ", ".join(f"{camera.id} ({camera.kind})" for camera in settings.camera)
     alarms = ", ".join(alarm.name for alarm in settings.alarm) or "none"
     typer.echo(f"{path}: good; cameras {cameras}; alarms {alarms}; config hash {settings.digest}")
+    for camera_id, count in good.items():
+        typer.echo(f"camera {camera_id}: {count} good images")
     for check in (check_sources, check_login):
         try:
             check(settings)
@@ -278,7 +285,7 @@ def verdicts(
     print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
 
 
-for command in (events, alarms, review, keys, doctor, stress):
+for command in (events, alarms, review, send, keys, doctor, stress):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
 app.add_typer(bench_app, name="bench")
