@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from factories import BOOT, FakeBackbone, config, frame
 
+from musc.backbone import Features
 from musc.few_shot import few_shot_scores
 from musc.lnamd import aggregate
 from musc.preprocess import to_batch
@@ -147,7 +148,7 @@ def test_tokens_that_are_no_numbers_hold_the_camera(
 
     def broken(self: FakeBackbone, batch: Tensor) -> Any:
         features = extract(self, batch)
-        return features._replace(tokens=features.tokens * float("nan"))
+        return Features(features.tokens * float("nan"), features.image_features)
 
     first = box._extraction.features(box._looked([part(1)]))[0][0]
     monkeypatch.setattr(FakeBackbone, "extract", broken)

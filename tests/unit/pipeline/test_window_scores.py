@@ -107,9 +107,9 @@ def test_what_a_voting_pin_shows_is_good() -> None:
 
     scores = {}
     for name in ("good", "scratched"):
-        window = stream(size_frames=12, references="vote", pins_frames=4)
-        for number in range(1, 5):
-            tokens = part(900 + number, scratched=name == "scratched")
+        window = stream(size_frames=12, references="vote", pins_frames=7)
+        for number in range(1, 8):
+            tokens = part(900 + number, scratched=name == "scratched" and number > 2)
             window.begin_with(tokens, tokens[0, 0], FrameId("good", number, "good"))
         for number in range(1, 16):
             inspected(window, number, part(number))
@@ -120,4 +120,4 @@ def test_what_a_voting_pin_shows_is_good() -> None:
     assert scores["good"].deciding >= 0.8 > scores["scratched"].deciding
     assert scores["good"].stream.admission == "quarantine"
     assert scores["scratched"].stream.admission == "peer"
-    assert scores["scratched"].peers == 11 + 4
+    assert scores["scratched"].peers == 11 + 7
