@@ -56,17 +56,22 @@ def read_good_images(config: Config, camera: str, root: Path, recipe: str) -> li
 
     Raises:
         GoodImagesError: The folder cannot be read or is empty, holds more than can be
-            pinned, or an image in it is unreadable or unlike the first.
+            pinned, is not the only one, or an image in it is unreadable or unlike the first.
     """
-    folder = recipe_folder(root, recipe, config.line.recipe)
-    if folder is None:
-        return []
-    where = f"camera {camera}: good_path {folder}"
+    own = config.line.recipe
+    folder = recipe_folder(root, recipe, own)
+    where = f"camera {camera}: good_path {folder or root}"
     try:
-        files = good_files(folder)
+        direct = good_files(root)  # a folder that is away is not one without this recipe
+        files = good_files(folder) if folder is not None else []
     except OSError as error:
         msg = f"{where}: {error.strerror}"
         raise GoodImagesError(msg) from error
+    if folder is None:
+        return []
+    if direct and recipe == own and folder != root:
+        msg = f"{where}: {direct[0].name} is of this recipe too, beside the folder; use one place"
+        raise GoodImagesError(msg)
     most = config.window.pins_frames
     if not 0 < len(files) <= most:
         msg = f"{where}: {len(files)} images, must be 1 to window.pins_frames = {most}"

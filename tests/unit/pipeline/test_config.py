@@ -78,7 +78,7 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
 
-    known = "known here: after, columns, id, ignore_px, interval_ms, kind, loop, overlap_patches, "
+    known = "known here: after, columns, good_path, id, ignore_px, interval_ms, kind, loop, "
     assert f"camera.0 (c1).fps: unknown key; {known}" in str(caught.value)
 
 

@@ -47,6 +47,7 @@ def test_images_of_all_recipes_are_counted(tmp_path: Path) -> None:
         ({"a": (), "b": (), "c": ()}, "3 images, must be 1 to window.pins_frames = 2"),
         ({"a": (), "b": (28, 27)}, "b.png is (28, 27) uint8, not (28, 28) uint8 as a.png"),
         ({"a": (), "b": (28, 28, 3)}, "b.png is (28, 28, 3) uint8"),
+        ({"a": (), "default/b": ()}, "a.png is of this recipe too"),
         ({"a": (), "lid/b": (), "lid/c": (9, 9)}, "lid: c.png is (9, 9) uint8"),
     ],
 )

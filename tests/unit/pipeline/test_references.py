@@ -130,8 +130,10 @@ def test_folder_that_went_away_holds_the_camera(tmp_path: Path) -> None:
     """Without the references nothing is scored until they can be read again."""
     box = line(tmp_path / "share")
 
-    away = [box.inspect(part(seq)) for seq in (1, 2)]
-    put(tmp_path / "share", *NAMES)
+    away = [box.inspect(part(1))]
+    box.change_recipe("lid")
+    away.append(box.inspect(part(2)))
+    put(tmp_path / "share" / "lid", *NAMES)
     back = box.inspect(part(3))
 
     assert {(one.verdict, one.why) for one in away} == {("NO_RESULT", "corrupt")}
