@@ -232,7 +232,7 @@ class AdmissionGuard:
     def _known(self, slot: int, look: Look, level: float) -> bool:
         """Tell whether several voters have what makes a frame unusual."""
         left_out = {slot, *look.alike, *look.twins}
-        voters = [one for one in self._window.peers if one not in left_out]
+        voters = [one for one in self._window.voters if one not in left_out]
         least = max(1, round(KNOWN_BY * len(voters)))
         return len(self._with_spot(slot, look, voters, level, LIKE_SOME)) >= least
 
@@ -247,7 +247,7 @@ class AdmissionGuard:
     def _admission(self, slot: int, arrival: Arrival) -> Admission:
         if arrival.look.twins:
             return "duplicate"
-        if len(self._window.peers) < self._settings.min_peers:
+        if len(self._window.voters) < self._settings.min_peers:
             return "peer"
         level = arrival.reached
         if level is None or self._known(slot, arrival.look, level):
@@ -290,7 +290,7 @@ class AdmissionGuard:
         while waiting:
             slot = waiting.pop()
             held = self._window[slot]
-            if not {*self._window.peers} - {slot}:
+            if not {*self._window.voters} - {slot}:
                 continue  # nobody is there to look at it
             early = held.votes_before < self._settings.size_frames
             most = MOST_AT_FIRST if early else MOST_ALIKE

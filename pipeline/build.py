@@ -17,6 +17,7 @@ import torch
 from edge.errors import LineError
 from musc.pair_store import estimated_bytes
 from pipeline.backbones import BackboneChoice, load_backbone
+from pipeline.good_images import check_good_images
 from pipeline.inspector import Inspector
 from pipeline.memory import free_bytes
 from pipeline.regions import RegionsError, check_overlap, make_view
@@ -54,6 +55,7 @@ def build_inspector(
         WeightsError: The weights are missing and cannot be fetched.
         BackboneChoiceError: No such device, or a size or stage that does not fit.
         BuildError: Too little memory, or regions that cannot be cut.
+        GoodImagesError: A camera's good images cannot be used.
     """
     backbone, model = line_backbone(config)
     check_config(config, backbone)
@@ -67,7 +69,9 @@ def check_config(config: Config, backbone: Backbone) -> None:
 
     Raises:
         BuildError: Too little memory, or regions that cannot be cut.
+        GoodImagesError: A camera's good images cannot be used.
     """
+    check_good_images(config)
     check_regions(config, backbone.patches)
     _check_memory(config, backbone)
 

@@ -3,7 +3,8 @@
 Each camera has an intake, which knows what its frames are like, and a ``RegionStream``
 for each of its regions. With snapshots given, what was kept of a recipe is read when the
 recipe begins, and a camera goes on with it at its first frame if that is like those
-before; else its windows begin empty, with the reason in the log.
+before; else its windows begin empty, with the reason in the log, and the recipe's good
+images pinned, where there are any.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from edge.contract import State
-from pipeline.camera_intake import CameraIntake
+from pipeline.camera_intake import CameraIntake, FrameRefusedError
 from pipeline.config_geometry import GeometrySettings
+from pipeline.references import References
 from pipeline.region_stream import RegionStream
 from pipeline.snapshots import Snapshots, Subject, config_hash, what_shapes
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from musc.backbone import Backbone
     from musc.pair_memory import PairMemory
     from pipeline.config import Config
+    from pipeline.inspection import StreamEvent
     from pipeline.regions import View
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,8 @@ class CameraWindows:
     """As of the last scored frame."""
     changed: bool = False
     """Whether a snapshot of before is older."""
+    news: tuple[StreamEvent, ...] = ()
+    """What its next inspection has to tell of how its windows began."""
 
 
 class _Kept(NamedTuple):
@@ -85,6 +90,7 @@ class LineWindows:
         self._memory = memory
         self._snapshots = snapshots
         self._geometry: dict[str, GeometrySettings] = {one.id: one for one in config.camera}
+        self._references = References(config, backbone)
         self._cameras: dict[str, CameraWindows] = {}
         self._kept: dict[str, _Kept] = {}
         self.recipe = config.line.recipe
@@ -119,13 +125,24 @@ class LineWindows:
         ]
 
     def streams_of(self, frame: Frame, view: View) -> list[RegionStream]:
-        """Return the streams of a frame's regions; they begin with a camera's first frame."""
+        """Return the streams of a frame's regions; they begin with a camera's first frame.
+
+        Raises:
+            FrameRefusedError: The camera's good images cannot be pinned. Its windows have not
+                begun, and the next frame may be of another layout.
+        """
         name = frame.key.camera
         camera = self.camera(name)
         if not camera.streams:
-            streams = self._taken_up(name, camera, view) or [
-                self._new_stream(len(view.regions)) for _ in view.regions
-            ]
+            streams = self._taken_up(name, camera, view)
+            if streams is None:
+                streams = [self._new_stream(len(view.regions)) for _ in view.regions]
+                try:
+                    begun = self._references.pin(frame, self.recipe, camera.intake, streams)
+                except (FrameRefusedError, MemoryError, RuntimeError):
+                    del self._cameras[name]
+                    raise
+                camera.news = begun
             keys = [StreamKey(name, region.number, self.recipe) for region in view.regions]
             camera.streams = list(zip(keys, streams, strict=True))
         return [stream for _, stream in camera.streams]
@@ -147,6 +164,12 @@ class LineWindows:
             self._kept.pop(name, None)
             if self._snapshots is not None:
                 self._snapshots.forget(Subject(name, self.recipe))
+
+    def news(self, name: str) -> tuple[StreamEvent, ...]:
+        """Return what is to be told of how a camera's windows began, once."""
+        camera = self.camera(name)
+        news, camera.news = camera.news, ()
+        return news
 
     def inspected(self, name: str, state: State) -> None:
         """Take note of the state after a frame; another one is written down soon."""
@@ -204,6 +227,7 @@ class LineWindows:
     def _read(self) -> None:
         """Take what is kept of the recipe's cameras."""
         self._kept.clear()
+        self._references.recipe_begins()
         if self._snapshots is None:
             return
         for name in self._geometry:
@@ -248,7 +272,8 @@ class LineWindows:
 
     def _about(self, name: str) -> dict[str, Any]:
         """Return what windows must have in common to be of use to each other."""
-        settings = what_shapes(self._config, name)
+        good = self._references.digest(name, self.recipe)
+        settings = what_shapes(self._config, name, good)
         return {
             "model": self._model,
             "device": self._backbone.device.type,

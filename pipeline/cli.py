@@ -29,6 +29,7 @@ from pipeline.cli_ledger import alarms, events, print_hash, print_rates, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.cli_plc import plc_sim
 from pipeline.cli_replay import replay
+from pipeline.cli_send import send
 from pipeline.cli_stress import stress
 from pipeline.cli_tune import tune
 from pipeline.config_file import load_config
@@ -129,6 +130,7 @@ def run(
     """Run a line: cameras, scorer and gate under the supervisor."""
     from edge.clock import SystemClock
     from edge.stopping import StopFlag
+    from pipeline.good_images import check_good_images
     from pipeline.ingest_stage import check_sources
     from pipeline.line_keys import check_endpoints
     from pipeline.line_lock import line_lock
@@ -138,6 +140,7 @@ def run(
     settings = _load(config, "supervisor")
     check_endpoints(settings)
     check_sources(settings)
+    check_good_images(settings)
     stop = StopFlag()
     stop.install()
     into = record.resolve() if record is not None else None
@@ -211,14 +214,18 @@ def check_config(path: Annotated[Path, typer.Argument(help="Config file.")]) -> 
     from edge.mqtt import BrokerError
     from edge.sources import SourceError
     from pipeline.broker_login import check_login
+    from pipeline.good_images import check_good_images
     from pipeline.ingest_stage import check_sources
     from pipeline.line_keys import check_endpoints
 
     settings = load_config(path)
     check_endpoints(settings)
+    good = check_good_images(settings)
     cameras = ", ".join(f"{camera.id} ({camera.kind})" for camera in settings.camera)
     alarms = ", ".join(alarm.name for alarm in settings.alarm) or "none"
     typer.echo(f"{path}: good; cameras {cameras}; alarms {alarms}; config hash {settings.digest}")
+    for camera_id, count in good.items():
+        typer.echo(f"camera {camera_id}: {count} good images")
     for check in (check_sources, check_login):
         try:
             check(settings)
@@ -299,7 +306,7 @@ def verdicts(
     print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
 
 
-for command in (events, alarms, review, keys, doctor, replay, stress, tune):
+for command in (events, alarms, review, send, keys, doctor, replay, stress, tune):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
 app.add_typer(bench_app, name="bench")

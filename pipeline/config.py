@@ -34,6 +34,7 @@ from pipeline.config_plant import (
     TransportSettings,
 )
 from pipeline.config_settings import Settings
+from pipeline.good_folder import content_digest, recipe_folders
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,7 +149,10 @@ class Config(Settings):
 
     @property
     def digest(self) -> str:
-        """Eight hex digits over everything that can change a result."""
+        """Eight hex digits over everything that can change a result.
+
+        Of good images what is in the files, of all recipes, as it is now on this host.
+        """
         sections = {
             "recipe": self.line.recipe,
             "part": self.part.model_dump(exclude={"rate_per_minute"}),
@@ -156,8 +160,14 @@ class Config(Settings):
             "musc": self.musc.model_dump(exclude={"weights", "offline", "device", "batch_frames"}),
             "judge": self.judge.model_dump(),
             "camera": {c.id: c.model_dump(include=set(GEOMETRY_KEYS)) for c in self.camera},
+            "good": {c.id: self._good_digests(c.good_path) for c in self.camera if c.good_path},
         }
         return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:8]
+
+    def _good_digests(self, root: Path) -> dict[str, str | None]:
+        """Return the digests of a folder of good images and of the recipes' folders in it."""
+        inner = recipe_folders(root)
+        return {"": content_digest(root), **{one.name: content_digest(one) for one in inner}}
 
     def endpoint(self, name: Literal["notices", "frames", "inspections"]) -> str:
         """Return an endpoint, by default an ipc socket in the state folder."""

@@ -26,6 +26,8 @@ class _Common(Settings):
     """Part ids: as the source names parts (files), counted, or each told before its frame."""
     part_endpoint: str = Field(default="", pattern=ENDPOINT)
     """ZeroMQ endpoint that takes part messages, for part_id = "message"; MQTT always does."""
+    good_path: Path | None = None
+    """Folder of images of good parts, as the camera sends them; a new window has them pinned."""
 
 
 class _Camera(GeometrySettings, _Common):

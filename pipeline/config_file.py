@@ -16,7 +16,7 @@ from edge.contract import NAME_WORDS
 from edge.errors import LineError
 from pipeline.config import CONFIG_VERSION, Config
 from pipeline.config_alarm import Alarm
-from pipeline.config_camera import PFNC_PATTERN, Camera, FolderCamera, VideoCamera
+from pipeline.config_camera import PFNC_PATTERN, Camera
 from pipeline.config_settings import ENDPOINT, Settings
 
 if TYPE_CHECKING:
@@ -80,12 +80,7 @@ def _check_version(path: Path, tree: dict[str, Any]) -> None:
 
 
 def _absolute(config: Config, folder: Path) -> Config:
-    cameras = [
-        camera.model_copy(update={"path": folder / camera.path})
-        if isinstance(camera, FolderCamera | VideoCamera)
-        else camera
-        for camera in config.camera
-    ]
+    cameras = [_moved(camera, folder) for camera in config.camera]
     sections = ("line", "transport", "musc", "mqtt", "ledger", "evidence")
     moved = {name: _moved(getattr(config, name), folder) for name in sections}
     return config.model_copy(update={**moved, "camera": cameras})

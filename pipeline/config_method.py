@@ -21,6 +21,9 @@ SUPPORTING_REJECTS = 10
 """Rejects that a history must be expected to hold: chance alone then leaves the count between
 half and double, 95 times in 100 (Poisson: 5 to 17)."""
 
+VOTERS_LIMIT = 512
+"""Frames that may vote on one."""
+
 
 def scores_needed(rejects_per_1000: float) -> int:
     """Return how many scores support a rate of rejects."""
@@ -42,6 +45,10 @@ class WindowSettings(Settings):
     """So many copies of a picture in a row, sensor noise aside, make a camera STALE; 0 never."""
     pins_frames: int = Field(default=4, ge=0, le=64)
     """Room for frames that are pinned as good ones."""
+    pins: Literal["none", "consensus"] = "none"
+    """Pin some frames of a window once it is full: those that most resemble all others, or none."""
+    references: Literal["floor", "vote"] = "floor"
+    """What pinned frames do: no patch scores less than they allow, or they vote as peers do."""
     snapshot_s: float = Field(default=60.0, ge=0, le=86_400)
     """Time between two snapshots of a window on the disk; 0 only at a stop and a new recipe."""
 
@@ -62,6 +69,20 @@ class WindowSettings(Settings):
         if self.min_peers >= self.size_frames:
             msg = (
                 f"min_peers = {self.min_peers}: must be less than size_frames = {self.size_frames}"
+            )
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _pins_fit(self) -> Self:
+        if self.pins == "consensus" and not self.pins_frames:
+            msg = 'pins = "consensus": pins_frames = 0 has no room for them'
+            raise ValueError(msg)
+        voters = self.size_frames + self.pins_frames
+        if self.references == "vote" and voters > VOTERS_LIMIT:
+            msg = (
+                f'references = "vote": size_frames + pins_frames = {voters}, '
+                f"at most {VOTERS_LIMIT} can vote"
             )
             raise ValueError(msg)
         return self

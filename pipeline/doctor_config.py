@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.config import CONFIG_VERSION
 from pipeline.config_file import ConfigError, load_config
 from pipeline.doctor import Finding, fail, ok, warn
+from pipeline.good_images import GoodImagesError, check_good_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 
     from pipeline.config import Config
 
-FILE, VERSION, KEYS, IMAGE_SIZE, VALUES, ALARMS = (
+FILE, VERSION, KEYS, IMAGE_SIZE, VALUES, ALARMS, GOOD_IMAGES = (
     "config.file", "config.version", "config.keys", "config.image_size", "config.values",
-    "config.alarms",
+    "config.alarms", "config.good_images",
 )  # fmt: skip
 NEWER = re.compile(r": version = \d+: this program understands up to ")
 UNKNOWN = re.compile(r": ([^:]*?)([^.:]+): unknown key; known here: (.*)$")
@@ -45,6 +46,7 @@ def _good(config: Config) -> Iterator[Finding]:
     yield ok(IMAGE_SIZE, "the backbone's own" if size is None else f"{size} px")
     cameras = ", ".join(f"{camera.id} ({camera.kind})" for camera in config.camera)
     yield ok(VALUES, f"config hash {config.digest}; cameras {cameras}")
+    yield from _good_images(config)
     kinds = {alarm.kind for alarm in config.alarm}
     missing = [kind for kind in ALWAYS_WANTED if kind not in kinds]
     if not missing:
@@ -54,6 +56,18 @@ def _good(config: Config) -> Iterator[Finding]:
         ALARMS, f"{len(config.alarm)} alarms", f"none of kind {', '.join(missing)}",
         f"Add an [[alarm]] with kind = {missing[0]!r}, or remove all for the usual six.",
     )  # fmt: skip
+
+
+def _good_images(config: Config) -> Iterator[Finding]:
+    """Tell of good images where a camera has any."""
+    try:
+        counts = check_good_images(config)
+    except GoodImagesError as error:
+        remedy = "Put right what camera.good_path names, or raise window.pins_frames."
+        yield fail(GOOD_IMAGES, f"at most {config.window.pins_frames}", str(error), remedy)
+        return
+    if counts:
+        yield ok(GOOD_IMAGES, ", ".join(f"{camera} {count}" for camera, count in counts.items()))
 
 
 def _problem(path: Path, line: str) -> Finding:

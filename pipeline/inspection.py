@@ -45,6 +45,8 @@ EventKind = Literal[
     "belt_moves",
     "second_look",
     "calibration",
+    "pinned",
+    "no_good_images",
 ]
 EVENT_MEANINGS: dict[EventKind, str] = {
     "same_defect": "Several parts show the same defect; `parts` lists them.",
@@ -53,6 +55,8 @@ EVENT_MEANINGS: dict[EventKind, str] = {
     "belt_moves": "Pictures do not repeat any more.",
     "second_look": "The refined score contradicts the result on arrival.",
     "calibration": "There is a threshold now, or the history supports the tolerated rejects.",
+    "pinned": "A window has pinned its own references; `parts` lists them.",
+    "no_good_images": "The camera has `good_path`, and no folder in it for this recipe.",
 }
 """What a scorer may report about a stream, as kinds of the ledger's events."""
 

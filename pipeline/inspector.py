@@ -202,6 +202,8 @@ class Inspector:
         for stream in streams:
             stream.keep()
         self.windows.inspected(frame.key.camera, inspection.state)
+        if news := self.windows.news(frame.key.camera):
+            return inspection.model_copy(update={"events": (*news, *inspection.events)})
         return inspection
 
     def _judged(self, frame: Frame, view: View, scores: Sequence[RegionScores]) -> Inspection:

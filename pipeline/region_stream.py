@@ -8,7 +8,8 @@ A withdrawn frame leaves no trace: all later scores are as if it had never come.
 Mutual scoring compares a frame with the voters of its window (METHOD: Li et
 al., MuSc, ICLR 2024); RsCIN smooths its score over the last scored frames; the
 judge sets the threshold from the scores before this one; the guard decides which
-frames vote on later ones (``admission``).
+frames vote on later ones (``admission``); pins stay whatever comes: good images that
+the window begins with, frames that a person names, or the window's own choice (``consensus``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from musc.rscin import rescore
 from musc.sliding import SlidingMuSc
 from pipeline.admission import AdmissionGuard
 from pipeline.arrival import Arrival, unusual_from
+from pipeline.consensus import ConsensusPins
 from pipeline.inspection import StreamEvent
 from pipeline.judge import make_judge
 from pipeline.stream_window import StreamWindow
@@ -95,7 +97,9 @@ class RegionStream:
             device=device,
             memory=memory,
         )
-        self.window = StreamWindow(sliding, window.size_frames, window.apart)
+        self.window = StreamWindow(
+            sliding, window.size_frames, window.apart, pins_vote=window.references == "vote"
+        )
         share = judge.rejects_per_1000 / regions
         self._rejects_per_1000 = share
         self._judge = make_judge(judge.model_copy(update={"rejects_per_1000": share}))
@@ -108,6 +112,7 @@ class RegionStream:
             guarded=window.admission == "guarded",
         )
         self.guard = AdmissionGuard(window, self.window, self._looks)
+        self._consensus = ConsensusPins(window, self.window, self._looks)
         self._scored: deque[tuple[float, Tensor]] = deque(maxlen=window.size_frames)
         self._scores: tuple[RegionScores, Tensor] | None = None
 
@@ -132,7 +137,7 @@ class RegionStream:
         except ValueError as error:
             # Finite tokens can still be too large to be averaged.
             raise NotFiniteError(str(error)) from error
-        if not self.window.peers:
+        if not self.window.voters:
             return None
         threshold, warning = self._judge.threshold(), self._judge.warning()
         if threshold is not None and threshold > MAX_DISTANCE:
@@ -145,7 +150,9 @@ class RegionStream:
         rescored = self._rescored(raw, image_feature)
         deciding = rescored if self._rescores else raw
         arrival = Arrival(look, deciding, threshold, warning)
-        news = self.guard.consider(slot, arrival, ignored.ravel())
+        flags = ignored.ravel()
+        news = self.guard.consider(slot, arrival, flags)
+        news = self._consensus.consider(slot, arrival, flags, news)
         if self._calibration() != self._told:
             news = replace(news, events=(*news.events, self._calibrated()))
         scores = RegionScores(
@@ -168,6 +175,7 @@ class RegionStream:
             return
         scores, image_feature = self._scores
         self.guard.keep()
+        self._consensus.keep()
         self._scored.append((scores.raw, image_feature))
         self._told = self._calibration()
         if scores.stream.counts:
@@ -182,7 +190,21 @@ class RegionStream:
         """
         self.window.drop()
         self.guard.withdraw()
+        self._consensus.withdraw()
         self._scores = None
+
+    def begin_with(self, tokens: Tensor, image_feature: Tensor, frame: FrameId) -> None:
+        """Pin a good image in a window that has had no frame; arguments as :meth:`score`.
+
+        Raises:
+            NotFiniteError: The averaged tokens are no numbers.
+        """
+        try:
+            slot = self.window.push(tokens, image_feature, frame)
+        except ValueError as error:
+            raise NotFiniteError(str(error)) from error
+        self.window[slot].refined = True  # it has no result that a second look could contradict
+        self.window.place("pin")
 
     def pin(self, boot: str, seq: int) -> Pinning:
         """Keep a held frame as a good one until it is let go."""
@@ -213,6 +235,7 @@ class RegionStream:
             "window": self.window.state(),
             "looks": self._looks.state(),
             "guard": self.guard.saved(),
+            "pins_chosen": self._consensus.done,
             "judge": self._judge.state(),
             "scores": [score for score, _ in self._scored],
             "image_features": torch.stack(features) if features else torch.zeros(0, 0),
@@ -228,6 +251,7 @@ class RegionStream:
         self.window.restore(state["window"])
         self._looks.restore(state["looks"])
         self.guard.restore(state["guard"])
+        self._consensus.done = bool(state["pins_chosen"])
         self._judge.restore(state["judge"])
         features = state["image_features"].to(self._device)
         pairs = zip(map(float, state["scores"]), features, strict=True)

@@ -41,11 +41,16 @@ class Subject(NamedTuple):
     recipe: str
 
 
-def what_shapes(config: Config, camera: str) -> dict[str, Any]:
+def what_shapes(config: Config, camera: str, good: str | None = None) -> dict[str, Any]:
     """Return the settings that the windows and scores of a camera depend on, by name.
 
     Narrower than ``Config.digest``: parts, other cameras and the recipe in the file do not
     matter, nor where the weights lie, which the model's digest tells.
+
+    Args:
+        config: The line's settings.
+        camera: Id of the camera.
+        good: Digest of its good images; None where there are none.
     """
     sections = {
         "window": config.window.model_dump(exclude={"snapshot_s"}),
@@ -54,7 +59,8 @@ def what_shapes(config: Config, camera: str) -> dict[str, Any]:
     }
     for one in config.camera:
         if one.id == camera:
-            sections["camera"] = one.model_dump(include=set(GEOMETRY_KEYS), mode="json")
+            looks = one.model_dump(include=set(GEOMETRY_KEYS), mode="json")
+            sections["camera"] = {**looks, "good_path": good}
     return {
         f"{section}.{key}": value
         for section, keys in sections.items()

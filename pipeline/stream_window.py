@@ -8,7 +8,8 @@
   can be compared with each other, looked at once more, and given the vote later without
   a product. Their number is bounded, the oldest goes; and each goes once the guard has
   looked at it again, or a window has voted after it: it costs a product with every frame.
-* **pins** are good frames that stay until they are let go.
+* **pins** are good frames that stay until they are let go. They vote too where the window
+  was made so (few-shot MuSc), and are a floor under scores otherwise (``window_scores``).
 
 A frame is pushed without a vote and then finds its place. Before that the oldest peer of
 a full window makes room, as it would for any frame.
@@ -54,7 +55,7 @@ class Held:
     scale: float = 1.0
     """Raw score over the deciding one."""
     refined: bool = False
-    """Whether it was looked at once more."""
+    """Whether it was looked at once more, or never has to be."""
 
 
 _HELD = TypeAdapter(list[tuple[int, Held]])
@@ -63,17 +64,21 @@ _HELD = TypeAdapter(list[tuple[int, Held]])
 class StreamWindow:
     """The frames of one window and their places; the newest has none until it is placed."""
 
-    def __init__(self, window: SlidingMuSc, size: int, most_apart: int) -> None:
+    def __init__(
+        self, window: SlidingMuSc, size: int, most_apart: int, *, pins_vote: bool = False
+    ) -> None:
         """Start empty.
 
         Args:
             window: Room for size, most_apart, and pins.
             size: Peers at most.
             most_apart: Frames apart at most.
+            pins_vote: Whether pinned frames vote as peers do.
         """
         self.window = window
         self._size = size
         self._most_apart = most_apart
+        self._voting: tuple[Place, ...] = ("peer", "pin") if pins_vote else ("peer",)
         self._held: dict[int, Held] = {}
         self._votes = 0
         self.newest: int | None = None
@@ -83,6 +88,11 @@ class StreamWindow:
     def peers(self) -> list[int]:
         """Slots of the peers, oldest first."""
         return self._in("peer")
+
+    @property
+    def voters(self) -> list[int]:
+        """Slots of all that vote, oldest first: the peers, and pins where they do."""
+        return self._in(*self._voting)
 
     @property
     def apart(self) -> list[int]:
@@ -139,7 +149,7 @@ class StreamWindow:
     def move(self, slot: int, place: Place) -> None:
         """Give a frame another place; where that is full, the oldest makes room."""
         self._held[slot].place = place
-        self.window.set_votes(slot, place == "peer")
+        self.window.set_votes(slot, place in self._voting)
         self._votes += place == "peer"
         for name, most in (("peer", self._size), ("apart", self._most_apart)):
             while len(self._in(name)) > most:
@@ -187,9 +197,9 @@ class StreamWindow:
         """Votes that were given since a frame came."""
         return self._votes - self._held[slot].votes_before
 
-    def _in(self, place: str) -> list[int]:
+    def _in(self, *places: str) -> list[int]:
         return [
-            slot for slot, one in self._held.items() if one.place == place and slot != self.newest
+            slot for slot, one in self._held.items() if one.place in places and slot != self.newest
         ]
 
     def _evict(self, slot: int) -> None:

@@ -2,11 +2,12 @@
 
 Plain mutual scoring asks all voters. Guarded, it leaves out frames that this one is a
 copy of, and those that share an unusual spot with it (``lookalikes``). Where frames are
-pinned, no patch scores less than they allow: MuSc+ as a floor under the window's score.
+pinned, they vote too, whatever they show (few-shot MuSc), or else no patch scores less than
+they allow: MuSc+ as a floor under the window's score.
 References score on a scale of their own; the ratio of both medians on the normal frames
 of late, a slow change of light included, brings the floor to the window's.
 
-Source: Li et al., MuSc, ICLR 2024, section 3.2 and appendix A.6.2.
+Source: Li et al., MuSc, ICLR 2024, section 3.2 and appendix A.6.1, A.6.2.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Look:
     score: float
     """The largest value of their map at the backbone's size."""
     voters: int
-    """Peers that counted."""
+    """Frames that counted."""
     twins: tuple[int, ...] = ()
     """Slots of the peers that it is a copy of."""
     alike: tuple[int, ...] = ()
@@ -97,21 +98,23 @@ class WindowScores:
         """Look at a frame; which peers are left out stays so until it is looked at again.
 
         Args:
-            slot: A held frame; there must be another peer.
+            slot: A held frame; there must be another that votes.
             ignored: [P], patches that score 0 and have no say.
             limit: Patch score from which a frame is unusual; None while there is none.
             most_alike: Share of the peers that may be left out as look-alikes.
         """
         sliding = self._window.window
         sliding.mask_pairs(slot, ())
+        # Peers may be left out. Pins that vote are good by decree, and so is what they show.
         peers = [other for other in self._window.peers if other != slot]
-        of_groups = sliding.squared_distances_to(slot, peers).sqrt_()
+        voters = [*peers, *(o for o in self._window.voters if o not in {slot, *peers})]
+        of_groups = sliding.squared_distances_to(slot, voters).sqrt_()
         patches = sliding.scores_of(of_groups)
         usual = float(patches.median())
         copied: set[int] = set()
         alike: set[int] = set()
         if self._guarded:
-            distances = _mean_of_groups(of_groups)
+            distances = _mean_of_groups(of_groups[: len(peers)])
             seen = ~ignored
             if len(peers) >= self._min_peers:
                 flags = copies(distances[:, seen], float(np.median(self._medians or [usual])))
@@ -120,16 +123,16 @@ class WindowScores:
                 alike = self._alike(
                     peers, copied, np.where(seen, distances, 0.0), limit, most_alike
                 )
-            if 0 < len(left_out := copied | alike) < len(peers):
+            if 0 < len(left_out := copied | alike) < len(voters):
                 sliding.mask_pairs(slot, left_out)
-                counting = [k for k, other in enumerate(peers) if other not in left_out]
+                counting = [k for k, other in enumerate(voters) if other not in left_out]
                 patches = sliding.scores_of(of_groups[counting])
         patches, ratio = self._floored(slot, patches)
         patches[torch.from_numpy(ignored).to(patches.device)] = 0
         return Look(
             patches,
             float(frame_scores(patches[None], self._image_size)[0]),
-            len(peers) - len(sliding.masked_pairs(slot)),
+            len(voters) - len(sliding.masked_pairs(slot)),
             tuple(sorted(copied)),
             tuple(sorted(alike)),
             ratio,
@@ -181,8 +184,8 @@ class WindowScores:
         return {peers[k] for k, one in zip(kept, found, strict=True) if one}
 
     def _floored(self, slot: int, patches: Tensor) -> tuple[Tensor, float | None]:
-        """Lift patch scores to what the pinned frames allow; and the ratio of both."""
-        pins = [pin for pin in self._window.pins if pin != slot]
+        """Lift patch scores to what pins that do not vote allow; and the ratio of both."""
+        pins = sorted({*self._window.pins} - {slot, *self._window.voters})
         if not pins:
             return patches, None
         squared = self._window.window.squared_distances_to(slot, pins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import get_args
 
@@ -12,6 +13,7 @@ import pytest
 from pipeline.config import Config
 from pipeline.config_camera import FolderCamera
 from pipeline.config_file import PATTERN_WORDS, UNIONS, ConfigError, load_config
+from pipeline.config_method import WindowSettings
 
 KINDS = "folder, video, synthetic, zmq, opencv, basler or aravis"
 CAMERA = '[[camera]]\nid = "c1"\nkind = "folder"\npath = "images"\ninterval_ms = 10\n'
@@ -76,7 +78,7 @@ def test_unknown_camera_key_lists_those_of_its_kind(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(path)
 
-    known = "known here: after, columns, id, ignore_px, interval_ms, kind, loop, overlap_patches, "
+    known = "known here: after, columns, good_path, id, ignore_px, interval_ms, kind, loop, "
     assert f"camera.0 (c1).fps: unknown key; {known}" in str(caught.value)
 
 
@@ -182,12 +184,14 @@ def test_missing_file_is_said(tmp_path: Path) -> None:
 
 def test_paths_count_from_the_config(tmp_path: Path) -> None:
     """Relative paths become absolute below the folder of the config file."""
-    config = load_config(write(tmp_path, CAMERA + '[ledger]\npath = "db/l.db"\n'))
+    good = 'good_path = "good"\n'
+    config = load_config(write(tmp_path, CAMERA + good + '[ledger]\npath = "db/l.db"\n'))
 
     assert config.ledger.path == tmp_path / "db" / "l.db"
     assert config.evidence.path == tmp_path / "evidence"
     assert isinstance(config.camera[0], FolderCamera)
     assert config.camera[0].path == tmp_path / "images"
+    assert config.camera[0].good_path == tmp_path / "good"
     assert config.endpoint("frames") == f"ipc://{tmp_path}/state/frames.ipc"
 
 
@@ -232,6 +236,41 @@ def test_digest_follows_where_a_camera_looks(look: dict[str, object]) -> None:
 
     assert digest(**look) != digest()
     assert digest(seed=7) == digest()
+
+
+def test_digest_follows_good_images(tmp_path: Path) -> None:
+    """What the files hold changes the config hash, of any recipe; where they lie does not."""
+    camera = {"id": "c1", "kind": "synthetic", "interval_ms": 1}
+    (tmp_path / "a" / "lid").mkdir(parents=True)
+    (tmp_path / "a" / "1.png").write_bytes(b"1")
+
+    def digest(folder: Path) -> str:
+        return Config.model_validate({"camera": [camera | {"good_path": folder}]}).digest
+
+    first = digest(tmp_path / "a")
+    copied = digest(Path(shutil.copytree(tmp_path / "a", tmp_path / "b")))
+    (tmp_path / "a" / "lid" / "2.png").write_bytes(b"2")
+    recipe = digest(tmp_path / "a")
+    (tmp_path / "a" / "1.png").write_bytes(b"3")
+
+    assert first == copied
+    assert len({first, recipe, digest(tmp_path / "a"), digest(tmp_path / "gone")}) == 4
+
+
+@pytest.mark.parametrize(
+    ("window", "words"),
+    [
+        ({"pins": "consensus", "pins_frames": 0}, "pins_frames = 0 has no room"),
+        (
+            {"references": "vote", "size_frames": 500, "pins_frames": 13},
+            "size_frames + pins_frames = 513, at most 512",
+        ),
+    ],
+)
+def test_pins_that_cannot_be_are_refused(window: dict[str, object], words: str) -> None:
+    """A window that must pin has room to; no more can vote than a result may name."""
+    with pytest.raises(ValueError, match=re.escape(words)):
+        WindowSettings.model_validate(window)
 
 
 def test_shipped_config_names_every_key() -> None:

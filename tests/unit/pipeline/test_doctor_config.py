@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import cv2
+import numpy as np
 import pytest
 
 from pipeline.config import CONFIG_VERSION
@@ -110,3 +112,18 @@ def test_line_that_calls_nobody(tmp_path: Path) -> None:
     assert alarms.verdict == "warn"
     assert alarms.detail == "none of kind camera_lost, scorer_down"
     assert "[[alarm]]" in alarms.remedy
+
+
+def test_good_images_are_looked_at(tmp_path: Path) -> None:
+    """Where a camera has them: how many, or what is wrong with the folder."""
+    path = tmp_path / "line.toml"
+    path.write_text(CAMERA + 'good_path = "good"\n')
+    gone = {one.check: one for one in read_config(path)[1]}["config.good_images"]
+    (tmp_path / "good").mkdir()
+    cv2.imwrite(str(tmp_path / "good" / "a.png"), np.zeros((9, 9), np.uint8))
+
+    there = {one.check: one for one in read_config(path)[1]}["config.good_images"]
+
+    assert (gone.verdict, there.verdict, there.figure) == ("fail", "ok", "c1 1")
+    assert "good: No such file" in gone.detail
+    assert "camera.good_path" in gone.remedy

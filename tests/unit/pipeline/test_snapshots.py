@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -117,8 +118,10 @@ def same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> bool:
                 }
             ]
         },
+        {"window": {"size_frames": 10, "min_peers": 8, "pins": "consensus"}},
+        {"window": {"size_frames": 10, "min_peers": 8, "references": "vote"}},
     ],
-    ids=["raw", "rescored", "regions"],
+    ids=["raw", "rescored", "regions", "consensus", "vote"],
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_inspections_after_a_restart_are_those_of_a_run_without(
@@ -140,6 +143,54 @@ def test_inspections_after_a_restart_are_those_of_a_run_without(
 
     told(uninterrupted, 1, kept)
     assert same(after, told(uninterrupted, killed, FRAMES))
+
+
+@pytest.mark.parametrize("references", ["floor", "vote"])
+@pytest.mark.parametrize("let_go", [False, True], ids=["pinned", "let go"])
+def test_good_images_stay_as_they_were_left(
+    boxes: Boxes, tmp_path: Path, references: str, *, let_go: bool
+) -> None:
+    """A restart neither loses good images nor brings back what a person has let go."""
+    sections = with_good_images(tmp_path / "good", references)
+    box, uninterrupted = boxes.start(**sections), boxes.start(**sections)
+    for one in (box, uninterrupted):
+        told(one, 1, 25)
+        if let_go:
+            one.unpin("c1")
+    box.windows.keep_all()
+
+    again = boxes.start(**sections)
+    after = told(again, 25, FRAMES)
+
+    assert same(after, told(uninterrupted, 25, FRAMES))
+    (stream,) = again.windows.streams("c1")
+    parts = [stream.window[slot].frame.part for slot in stream.window.pins]
+    assert parts == ([] if let_go else ["1.png", "2.png", "P19"])
+
+
+def test_other_good_images_begin_anew(
+    boxes: Boxes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A snapshot is of the images that were pinned: others in the folder are not overlooked."""
+    sections = with_good_images(tmp_path / "good", "floor")
+    box = boxes.start(**sections)
+    told(box, 1, 30)
+    (tmp_path / "good" / "2.png").unlink()
+    box.windows.keep_all()
+
+    seen = boxes.start(**sections).inspect(part(30))
+
+    assert (seen.window_n, [event.detail["parts"] for event in seen.events]) == (0, [["1.png"]])
+    assert "camera.good_path is" in caplog.text
+
+
+def with_good_images(folder: Path, references: str) -> dict[str, Any]:
+    """Write two good images, and return the sections of a line that has them."""
+    folder.mkdir()
+    for seq in (1, 2):
+        cv2.imwrite(str(folder / f"{seq}.png"), part(1000 + 9 * seq).pixels)
+    camera = {"id": "c1", "kind": "synthetic", "interval_ms": 1, "good_path": folder}
+    return {"camera": [camera], "window": SECTIONS["window"] | {"references": references}}
 
 
 def test_stream_of_the_test_has_what_a_restart_could_lose(boxes: Boxes) -> None:
