@@ -16,7 +16,7 @@ values as they are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -74,10 +74,10 @@ def read_mask(
     grey = _opened(root / sample.mask)
     if mode == "musc":
         values = _resized(grey, side)
-        return np.greater(values, 0) if kind == "visa" else np.equal(values, _WHOLE)
+        return values > 0 if kind == "visa" else values == _WHOLE
     binary = Image.fromarray((np.asarray(grey) > 0).astype(np.float32))
     share = _HALF if mode == "gt0.5" else 0.0
-    return np.greater(_resized(binary, side), share)
+    return _resized(binary, side) > share
 
 
 def _opened(path: Path) -> Image.Image:
@@ -95,5 +95,5 @@ def _opened(path: Path) -> Image.Image:
     return grey
 
 
-def _resized(image: Image.Image, side: int) -> npt.NDArray[Any]:
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+def _resized(image: Image.Image, side: int) -> npt.NDArray[np.float32]:
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR), np.float32)
