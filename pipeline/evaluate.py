@@ -117,13 +117,16 @@ def _rows(wanted: Evaluation, categories: Sequence[Category]) -> tuple[list[Row]
     """Return the rows of the run, and what is left out of them.
 
     Raises:
-        EvaluateError: References together with other intervals than the lowest share.
+        EvaluateError: Options that do not go with the ablation.
     """
     if wanted.ablation is None:
         return [wanted.base], []
     rows = ablation_rows(wanted.ablation, wanted.base)
     if wanted.base.shots and wanted.ablation in {"keep", "interval"}:
         msg = f"--shots {wanted.base.shots}: leave it out of --ablation {wanted.ablation}"
+        raise EvaluateError(msg)
+    if wanted.choice.stages and wanted.ablation == "backbone":
+        msg = "--stages are blocks of one backbone: leave them out of --ablation backbone"
         raise EvaluateError(msg)
     if wanted.ablation == "references":
         most = min(len(category.training) for category in categories)
@@ -163,8 +166,9 @@ class _Run:
         for name, rows in self._rows.items():
             choice = self._wanted.choice
             if name:
+                own = choice.weights if name == choice.name else None
                 size = choice.image_size_px or side_px(name)
-                choice = replace(choice, name=name, image_size_px=size)
+                choice = replace(choice, name=name, image_size_px=size, weights=own)
             try:
                 backbone, model = load_backbone(choice)
             except (WeightsError, BackboneChoiceError) as error:

@@ -86,7 +86,7 @@ class CategoryScorer:
             own = [row for row in rows if row.subsets == count]
             for number in range(count):
                 chosen = self._names[number::count]
-                seen = self._read(chosen) if whole is None else _chosen(whole, chosen)
+                seen = self._read(chosen) if whole is None else _chosen(whole, chosen, count)
                 self._check_readable(seen, shots)
                 share = 1.0 / sum(counts)
                 groups = _Groups(self._backbone, seen, known, own, self._view, share)
@@ -135,13 +135,24 @@ class CategoryScorer:
             raise BatchScoreError(msg)
 
     def _check_readable(self, seen: ReadImages, shots: int) -> None:
-        if len(seen.names) + shots < LEAST_IMAGES:
-            msg = f"{self._root}: {len(seen.names)} readable image, wanted at least 2"
+        """Refuse a subset of which too little can be read.
+
+        Raises:
+            BatchScoreError: The message names the first fault.
+        """
+        if not seen.names or len(seen.names) + shots < LEAST_IMAGES:
+            fault = next(iter(seen.skipped.items()), ("", ""))
+            msg = (
+                f"{self._root}: {len(seen.names)} of {len(seen.names) + len(seen.skipped)} images "
+                f"are readable, {': '.join(fault)}; wanted at least 2, or 1 with references"
+            )
             raise BatchScoreError(msg)
 
 
-def _chosen(seen: ReadImages, names: Sequence[str]) -> ReadImages:
-    """Return those images of a set that bear the names."""
+def _chosen(seen: ReadImages, names: Sequence[str], count: int) -> ReadImages:
+    """Return those images of a set that bear the names; of one subset that is all, uncopied."""
+    if count == 1:
+        return seen
     wanted = set(names)
     rows = [index for index, name in enumerate(seen.names) if name in wanted]
     features = Features(seen.features.tokens[rows], seen.features.image_features[rows])

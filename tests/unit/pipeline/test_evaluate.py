@@ -301,6 +301,27 @@ def test_too_few_references_are_refused(tmp_path: Path) -> None:
         run(wanted(tmp_path, base=Row(shots=9)))
 
 
+def test_unreadable_category_is_refused(tmp_path: Path) -> None:
+    """Without an image there is no figure; the first fault is named."""
+    evaluation = wanted(tmp_path, "folder", base=Row(shots=2), references=tmp_path / "known")
+    write_mvtec(tmp_path / "other", ("bottle",))
+    (tmp_path / "other/bottle/train/good").rename(tmp_path / "known")
+    for image in (tmp_path / "folder").rglob("*.png"):
+        if "ground_truth" not in image.parts:
+            image.write_text("text")
+
+    with pytest.raises(BatchScoreError, match=r"0 of 12 images are readable, dent/00.png"):
+        run(evaluation)
+
+
+def test_stages_of_one_backbone_are_not_those_of_others(tmp_path: Path) -> None:
+    """Blocks are counted in the backbone's own depth."""
+    choice = BackboneChoice("dinov2-vits14", stages=(2, 5))
+
+    with pytest.raises(EvaluateError, match="--stages are blocks of one backbone"):
+        run(wanted(tmp_path, choice=choice, ablation="backbone"))
+
+
 def test_references_and_intervals_do_not_go_together(tmp_path: Path) -> None:
     """No table of the paper has both."""
     with pytest.raises(EvaluateError, match="--shots 2: leave it out of --ablation keep"):
