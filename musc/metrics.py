@@ -117,7 +117,7 @@ def aupro(masks: ArrayLike, maps: ArrayLike, max_fpr: float = MAX_FPR) -> float:
     sizes = np.bincount(labels.ravel())
     shares = np.where(true, 1.0 / sizes[labels.ravel()], 0.0)
     overlap = np.cumsum(shares[order])[ends] / (len(sizes) - 1)
-    return _area_up_to(false_positives / (~true).sum(), overlap, max_fpr) / max_fpr
+    return area_up_to(false_positives / (~true).sum(), overlap, max_fpr) / max_fpr
 
 
 def connected_regions(masks: ArrayLike) -> NDArray[np.int64]:
@@ -157,6 +157,26 @@ def connected_regions(masks: ArrayLike) -> NDArray[np.int64]:
     return regions
 
 
+def area_up_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
+    """Area under a polygon from (0, 0) on, cut at a limit by interpolation.
+
+    Args:
+        x: [n], ascending to 1; the same value may come twice, where the curve jumps.
+        y: [n], its heights.
+        limit: 0 to 1.
+
+    Returns:
+        The area over 0 to the limit.
+    """
+    x, y = np.concatenate([[0.0], x]), np.concatenate([[0.0], y])
+    inside = int(np.searchsorted(x, limit, side="right"))  # points at the limit are inside
+    if inside < len(x):
+        share = (limit - x[inside - 1]) / (x[inside] - x[inside - 1])
+        last = y[inside - 1] + share * (y[inside] - y[inside - 1])
+        x, y = np.append(x[:inside], limit), np.append(y[:inside], last)
+    return float((np.diff(x) * (y[1:] + y[:-1])).sum() / 2.0)
+
+
 def _joined(count: int, firsts: NDArray[np.int64], seconds: NDArray[np.int64]) -> NDArray[np.int64]:
     """The lowest number that each of ``count`` nodes is linked to, itself included."""
     roots = np.arange(count)
@@ -169,17 +189,6 @@ def _joined(count: int, firsts: NDArray[np.int64], seconds: NDArray[np.int64]) -
         np.minimum.at(roots, high, low)
         while not np.array_equal(roots, further := roots[roots]):
             roots = further
-
-
-def _area_up_to(x: NDArray[np.float64], y: NDArray[np.float64], limit: float) -> float:
-    """Area under the polygon from (0, 0) through (x, y), x ascending to 1, up to the limit."""
-    x, y = np.concatenate([[0.0], x]), np.concatenate([[0.0], y])
-    inside = int(np.searchsorted(x, limit, side="right"))  # points at the limit are inside
-    if inside < len(x):
-        share = (limit - x[inside - 1]) / (x[inside] - x[inside - 1])
-        last = y[inside - 1] + share * (y[inside] - y[inside - 1])
-        x, y = np.append(x[:inside], limit), np.append(y[:inside], last)
-    return float((np.diff(x) * (y[1:] + y[:-1])).sum() / 2.0)
 
 
 def _counts_by_threshold(
@@ -224,6 +233,8 @@ def _as_bool(values: ArrayLike, name: str) -> NDArray[np.bool_]:
         ValueError: Other values, 255 among them.
     """
     array = np.asarray(values)
+    if array.dtype == np.bool_:
+        return array
     if array.size and not np.isin(array, (0, 1)).all():
         msg = f"{name} hold values other than 0 and 1, the largest is {array.max()}"
         raise ValueError(msg)

@@ -74,7 +74,7 @@ def mutual_scores(
     wide = wide_dtype(features.dtype)
     total = torch.zeros(frames, patches, dtype=wide, device=features.device)
     for g in range(groups):
-        nearest, half_squares = _nearest_of_all(features[:, g], locality)
+        nearest, half_squares = nearest_of_all(features[:, g], locality)
         for i in range(frames):
             peers = torch.cat([nearest[i, :i], nearest[i, i + 1 :]])
             distances = squared_distances(peers, half_squares[i]).sqrt_()
@@ -151,6 +151,32 @@ def nearest_both_ways(
     return of_one, of_many
 
 
+def nearest_of_all(tokens: Tensor, locality: int | None = None) -> tuple[Tensor, Tensor]:
+    """Find the nearest tokens between all frames of one group.
+
+    Args:
+        tokens: [N, P, C], N >= 2.
+        locality: As ``mutual_scores``.
+
+    Returns:
+        What ``nearest_both_ways`` finds for every ordered pair, [N, N, P], and half
+        norms, [N, P]. The diagonal is left unset: a frame is never its own peer.
+
+    Raises:
+        ValueError: As ``locality.nearest_nearby``.
+    """
+    tokens = tokens.contiguous()
+    half = half_square_norms(tokens)
+    frames, patches = half.shape
+    nearest = half.new_empty(frames, frames, patches)
+    for i in range(frames - 1):
+        later = slice(i + 1, frames)
+        nearest[i, later], nearest[later, i] = nearest_both_ways(
+            tokens[i], tokens[later], half[i], half[later], locality=locality
+        )
+    return nearest, half
+
+
 def squared_distances(nearest: Tensor, half_squares: Tensor) -> Tensor:
     """Turn the maxima of ``nearest_both_ways`` into squared Euclidean distances.
 
@@ -219,23 +245,6 @@ def check_share(keep_lowest: float) -> None:
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
     """The type of products and distances for tokens of this type: float32 or wider."""
     return torch.promote_types(dtype, torch.float32)
-
-
-def _nearest_of_all(tokens: Tensor, locality: int | None) -> tuple[Tensor, Tensor]:
-    """Maxima [N, N, P] of every ordered pair of one group [N, P, C], and half norms [N, P].
-
-    The diagonal is left unset: a frame is never its own peer.
-    """
-    tokens = tokens.contiguous()
-    half = half_square_norms(tokens)
-    frames, patches = half.shape
-    nearest = half.new_empty(frames, frames, patches)
-    for i in range(frames - 1):
-        later = slice(i + 1, frames)
-        nearest[i, later], nearest[later, i] = nearest_both_ways(
-            tokens[i], tokens[later], half[i], half[later], locality=locality
-        )
-    return nearest, half
 
 
 def _peers_per_product(patches: int, like: Tensor) -> int:

@@ -17,7 +17,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ import torch
 from edge.errors import LineError
 from musc.anomaly_map import frame_scores
 from musc.batch import MuSc
-from musc.rscin import rescore
+from musc.rscin import NEIGHBOURS, rescore
 from musc.vision_transformer import Features
-from pipeline.image_folder import ImageFolderError, list_images, load_image
+from pipeline.image_folder import ImageFolderError, file_identity, list_images, load_image
 from pipeline.memory import free_bytes
 
 if TYPE_CHECKING:
@@ -77,6 +77,18 @@ class FolderScores:
     """Unreadable files with the reason."""
 
 
+@dataclass(frozen=True, slots=True)
+class SubsetScores:
+    """What images that scored each other yielded; row i belongs to ``names[i]``."""
+
+    names: list[str]
+    skipped: dict[str, str]
+    patch_scores: torch.Tensor
+    """Shape (n, P)."""
+    image_features: torch.Tensor
+    """Shape (n, D)."""
+
+
 def score_folder(
     settings: ScoreSettings, backbone: Backbone, model: str, view: ScoreView
 ) -> FolderScores:
@@ -95,7 +107,7 @@ def score_folder(
     names = list_images(settings.images, leave_out=settings.out)
     references = list_images(settings.references) if settings.references else []
     _check_subsets(settings, len(names), has_references=bool(references))
-    _check_memory(settings, backbone, len(names), len(references))
+    check_memory(backbone, len(names), len(references), settings.subsets)
     job = _JobFolder(settings, names, references, model)
     scorer = MuSc(backbone)
     known: Features | None = None
@@ -113,8 +125,10 @@ def score_folder(
         patches = scorer.patch_scores(
             seen.features, references=known, plus=settings.plus, progress=view.groups
         )
-        job.keep(number, seen, patches)
-    scores = _union(job, settings.subsets, backbone.image_size)
+        features = seen.features.image_features
+        job.keep(number, SubsetScores(seen.names, seen.skipped, patches, features))
+    parts = [job.load(number) for number in range(settings.subsets)]
+    scores = join_subsets(parts, backbone.image_size)
     view.skipped(scores.skipped)
     return scores
 
@@ -150,8 +164,15 @@ class ReadImages:
     skipped: dict[str, str]
 
 
+class ReadingView(Protocol):
+    """Is told how many images are read."""
+
+    def images(self, count: int) -> None:
+        """Count images that were read."""
+
+
 def extract(
-    scorer: MuSc, backbone: Backbone, root: Path, names: Sequence[str], view: ScoreView
+    scorer: MuSc, backbone: Backbone, root: Path, names: Sequence[str], view: ReadingView
 ) -> ReadImages:
     """Read images and extract their features, a batch at a time."""
     kept: list[str] = []
@@ -211,9 +232,13 @@ def needed_bytes(backbone: Backbone, images: int, references: int) -> int:
     return 4 * (numbers * len(backbone.stages) + 4 * numbers + pairs)
 
 
-def _check_memory(
-    settings: ScoreSettings, backbone: Backbone, images: int, references: int
-) -> None:
+def check_memory(backbone: Backbone, images: int, references: int, subsets: int) -> None:
+    """Refuse a set that does not fit into the free memory of the backbone's device.
+
+    Raises:
+        BatchScoreError: It does not fit; the message has the figures, and a number of
+            subsets that would fit.
+    """
     free = free_bytes(backbone.device)
     if free is None:
         return
@@ -222,13 +247,13 @@ def _check_memory(
     def fits(subsets: int) -> bool:
         return needed_bytes(backbone, -(-images // subsets), references) <= limit
 
-    if fits(settings.subsets):
+    if fits(subsets):
         return
-    enough = next((s for s in range(settings.subsets, images // 2 + 1) if fits(s)), None)
-    needed = needed_bytes(backbone, -(-images // settings.subsets), references)
+    enough = next((s for s in range(subsets, images // 2 + 1) if fits(s)), None)
+    needed = needed_bytes(backbone, -(-images // subsets), references)
     advice = f"--subsets {enough} would fit" if enough else "no number of subsets would fit"
     msg = (
-        f"{images} images in {settings.subsets} subset(s) need {needed / 1e9:.1f} GB, "
+        f"{images} images in {subsets} subset(s) need {needed / 1e9:.1f} GB, "
         f"{limit / 1e9:.1f} GB are free for it; {advice}"
     )
     raise BatchScoreError(msg)
@@ -240,9 +265,9 @@ class _JobFolder:
     def __init__(
         self, settings: ScoreSettings, names: list[str], references: list[str], model: str
     ) -> None:
-        files = [_identity(settings.images, name) for name in names]
+        files = [file_identity(settings.images, name) for name in names]
         if settings.references is not None:
-            files += [_identity(settings.references, name) for name in references]
+            files += [file_identity(settings.references, name) for name in references]
         decisive = (model, settings.plus, settings.subsets, files)
         digest = hashlib.sha256(repr(decisive).encode()).hexdigest()[:16]
         self._folder = settings.out / "partial" / digest
@@ -256,49 +281,52 @@ class _JobFolder:
         """Tell whether a subset is finished."""
         return self._path(number).exists()
 
-    def keep(self, number: int, seen: ReadImages, patch_scores: torch.Tensor) -> None:
+    def keep(self, number: int, part: SubsetScores) -> None:
         """Write what a subset yielded, in one step."""
         partial = self._path(number).with_suffix(".partial")
-        words = json.dumps({"names": seen.names, "skipped": seen.skipped})
+        words = json.dumps({"names": part.names, "skipped": part.skipped})
         with partial.open("wb") as file:
             np.savez(
                 file,
                 words=np.frombuffer(words.encode(), np.uint8),
-                patch_scores=patch_scores.numpy(),
-                image_features=seen.features.image_features.numpy(),
+                patch_scores=part.patch_scores.numpy(),
+                image_features=part.image_features.numpy(),
             )
         partial.replace(self._path(number))
 
-    def load(self, number: int) -> tuple[list[str], dict[str, str], torch.Tensor, torch.Tensor]:
-        """Return names, faults, patch scores and image features of a subset."""
+    def load(self, number: int) -> SubsetScores:
+        """Return what a subset yielded."""
         with np.load(self._path(number), allow_pickle=False) as kept:
             words = json.loads(kept["words"].tobytes())
             patch_scores = torch.from_numpy(kept["patch_scores"])
             image_features = torch.from_numpy(kept["image_features"])
-        return words["names"], words["skipped"], patch_scores, image_features
+        return SubsetScores(words["names"], words["skipped"], patch_scores, image_features)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"subset-{number:04d}.npz"
 
 
-def _identity(root: Path, name: str) -> tuple[str, int, int]:
-    stat = (root / name).stat()
-    return name, stat.st_size, stat.st_mtime_ns
+def join_subsets(
+    parts: Sequence[SubsetScores], image_size: int, neighbours: Sequence[int] = NEIGHBOURS
+) -> FolderScores:
+    """Join subsets in the order of the names, and rescore over all of them.
 
-
-def _union(job: _JobFolder, subsets: int, image_size: int) -> FolderScores:
-    """Join the subsets in the order of the names and rescore over all of them."""
-    parts = [job.load(number) for number in range(subsets)]
-    names = [name for part in parts for name in part[0]]
+    Args:
+        parts: What each subset yielded.
+        image_size: Side of the maps whose maximum is a frame's score.
+        neighbours: As ``rscin.rescore``; if empty, scores stay as they are.
+    """
+    names = [name for part in parts for name in part.names]
     order = sorted(range(len(names)), key=names.__getitem__)
-    patch_scores = torch.cat([part[2] for part in parts])[order]
-    image_features = torch.cat([part[3] for part in parts])[order]
+    patch_scores = torch.cat([part.patch_scores for part in parts])[order]
+    image_features = torch.cat([part.image_features for part in parts])[order]
     chunks = [frame_scores(chunk, image_size) for chunk in torch.split(patch_scores, CHUNK)]
     scores = torch.cat(chunks)
+    rescored = rescore(scores, image_features, neighbours) if neighbours else scores
     return FolderScores(
         names=[names[index] for index in order],
         scores=scores.numpy(),
-        rescored=rescore(scores, image_features).numpy(),
+        rescored=rescored.numpy(),
         patch_scores=patch_scores.numpy(),
-        skipped={name: why for part in parts for name, why in part[1].items()},
+        skipped={name: why for part in parts for name, why in part.skipped.items()},
     )

@@ -24,6 +24,7 @@ from edge.errors import LineError
 from pipeline.cli_batch import rescore_scores, score
 from pipeline.cli_bench import bench_app
 from pipeline.cli_doctor import doctor
+from pipeline.cli_evaluate import evaluate
 from pipeline.cli_keys import keys
 from pipeline.cli_ledger import alarms, events, print_hash, print_rates, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
@@ -152,6 +153,7 @@ def run(
 
 app.command()(score)
 app.command("rescore")(rescore_scores)
+app.command()(evaluate)
 
 
 @app.command()

@@ -55,6 +55,12 @@ def load_image(root: Path, name: str) -> Capture:
     return read_capture(root / name)
 
 
+def file_identity(root: Path, name: str) -> tuple[str, int, int]:
+    """Return name, bytes and time of change (ns) of a file: other content, other identity."""
+    stat = (root / name).stat()
+    return name, stat.st_size, stat.st_mtime_ns
+
+
 def output_names(names: Sequence[str]) -> dict[str, str]:
     """Return a name without suffix for each image's results, never the same for two.
 
