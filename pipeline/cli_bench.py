@@ -266,6 +266,28 @@ def restart(
     typer.echo(json.dumps(report.summary()))
 
 
+@bench_app.command("what-if")
+def what_if(
+    *,
+    frames: Annotated[
+        int, typer.Option(min=70, max=600, help="Real cells, one after another.")
+    ] = 400,
+    repeats: Annotated[int, typer.Option(min=1, help="Of the shared runs.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Which cells, and their order.")] = 0,
+) -> None:
+    """Measure how fast 'what if' is answered beside replays: thresholds, rules, windows.
+
+    The answers are held to each other; where they differ the exit code is 1.
+    """
+    from pipeline.bench_what_if import WhatIfBench, run_what_if_bench
+
+    log_to_stderr("ERROR", "bench")
+    with tempfile.TemporaryDirectory(prefix="musc-edge-bench-") as place:
+        report = run_what_if_bench(Console(), WhatIfBench(frames, repeats, seed), Path(place))
+    print_rows(("what if", "s at once", "s of replays", "times"), report.table())
+    typer.echo(json.dumps(report.summary()))
+
+
 @bench_app.command()
 def tiling(
     *,
