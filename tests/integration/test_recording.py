@@ -147,6 +147,30 @@ def test_kills_leave_a_recording_that_can_be_read(tmp_path: Path) -> None:
     assert all(key in order for key in inspected(recording)), "another order than the scorer's"
 
 
+def test_line_goes_on_where_its_recording_ends(tmp_path: Path) -> None:
+    """At the end of the budget there is one event, and every later frame has its result."""
+    folder = tmp_path / "rec"
+    config = live_config(tmp_path, "c1", record={"max_bytes": 1_000_000})
+    with staged_line(config, record=folder) as line:
+        line.until(lambda: "recording_full" in events(line), "the end of the recording")
+        more_results(line, 40)
+        line.stop()
+
+    assert events(line).count("recording_full") == 1
+    assert "recording_failed" not in events(line)
+    assert line.audit()["balanced"]
+    recording = Recording(folder)
+    assert recording.counts()["ended"] == 1
+    assert [problem for problem in recording.verify() if problem] == []
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_010_000
+    assert inspected(recording) == scored(tmp_path)
+
+
+def events(line: RunningLine) -> list[str]:
+    """Return the kinds of the ledger's events."""
+    return [row["kind"] for row in line.rows("events")]
+
+
 @pytest.mark.weights
 def test_recorded_line_is_inspected_again_to_equal_figures(
     tmp_path: Path, weights_file: Path

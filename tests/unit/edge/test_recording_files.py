@@ -35,6 +35,9 @@ def test_pixels_come_back_bit_by_bit(tmp_path: Path, name: str) -> None:
     pixel_format, depth, dtype, planes = FORMATS[name]
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 2**depth, (5, 7, *planes), dtype)
+    # A view into a larger picture, as a region of interest is.
+    pixels = np.pad(pixels, [(1, 2), (3, 1), *[(0, 0)] * len(planes)])[1:6, 3:10]
+    pixels.flags.writeable = False
     given_frame = Frame(announcement(1), pixels, pixel_format, depth, (40, 20))
     made.begin(tmp_path)
 
