@@ -15,35 +15,45 @@ if TYPE_CHECKING:
     from pipeline.replay_report import RunReport
 
 
+SourceArgument = Annotated[
+    Path, typer.Argument(metavar="REC|DIR", help="Recording, or folder of images.")
+]
+LabelsOption = Annotated[
+    Path | None, typer.Option(help="CSV with path or part, and label: 0 good, 1 defective.")
+]
+SettingsOption = Annotated[
+    Path | None,
+    typer.Option(help="Config file; else the recording's own, for images the defaults."),
+]
+LedgerOption = Annotated[
+    Path | None, typer.Option(help="Ledger to write; without it results are only counted.")
+]
+LateOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--late/--no-late",
+        help="Whether what came too late is too late again; else with its own settings only.",
+    ),
+]
+DiffOption = Annotated[
+    Path | None, typer.Option(help="Ledger to compare with, as the old one, part by part.")
+]
+
+
 def replay(
-    source: Annotated[Path, typer.Argument(metavar="REC|DIR", help="Recording, or images.")],
+    source: SourceArgument,
     *,
-    labels: Annotated[
-        Path | None, typer.Option(help="CSV with path or part, and label: 0 good, 1 defective.")
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(help="Config file; else the recording's own, for images the defaults."),
-    ] = None,
-    ledger: Annotated[
-        Path | None, typer.Option(help="Ledger to write; without it results are only counted.")
-    ] = None,
+    labels: LabelsOption = None,
+    config: SettingsOption = None,
+    ledger: LedgerOption = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a ledger that is there already.")
     ] = False,
     speed: Annotated[
         str, typer.Option(help="max; real, as the frames were captured; x2 for twice as fast.")
     ] = "max",
-    late: Annotated[
-        bool | None,
-        typer.Option(
-            "--late/--no-late",
-            help="Whether what came too late is too late again; else with its own settings only.",
-        ),
-    ] = None,
-    diff: Annotated[
-        Path | None, typer.Option(help="Ledger to compare with, as the old one, part by part.")
-    ] = None,
+    late: LateOption = None,
+    diff: DiffOption = None,
     json_line: JsonOption = False,
 ) -> None:
     """Replay a recorded line, or a folder of images as one camera, without sockets or a broker.
