@@ -107,7 +107,8 @@ class WindowScores:
         sliding.mask_pairs(slot, ())
         # Peers may be left out. Pins that vote are good by decree, and so is what they show.
         peers = [other for other in self._window.peers if other != slot]
-        voters = [*peers, *(o for o in self._window.voters if o not in {slot, *peers})]
+        known = {slot, *peers}
+        voters = [*peers, *(other for other in self._window.voters if other not in known)]
         of_groups = sliding.squared_distances_to(slot, voters).sqrt_()
         patches = sliding.scores_of(of_groups)
         usual = float(patches.median())
