@@ -63,17 +63,24 @@ class Table:
 
 
 def mean_figures(figures: Mapping[str, RowFigures]) -> RowFigures:
-    """Return the mean over categories, each measure over those in which it is defined."""
+    """Return the mean over categories, each measure over those in which it is defined.
+
+    Its notes say over how many that is; of one category they are the category's own.
+    """
     values: dict[str, float | None] = {}
-    notes = []
+    partial: dict[int, list[str]] = {}
     for measure in MEASURES:
         own = [one.values[measure] for one in figures.values()]
         defined = [value for value in own if value is not None]
         values[measure] = sum(defined) / len(defined) if defined else None
-        if 0 < len(defined) < len(own):
-            notes.append(f"{measure}: mean over {len(defined)} of {len(own)} categories")
-        elif not defined:
-            notes.append(f"{measure}: defined in no category")
+        if len(defined) < len(own):
+            partial.setdefault(len(defined), []).append(measure)
+    if len(figures) == 1:
+        return RowFigures(values=values, notes=next(iter(figures.values())).notes)
+    notes = [
+        f"{', '.join(measures)}: defined in {count} of {len(figures)} categories"
+        for count, measures in partial.items()
+    ]
     return RowFigures(values=values, notes=notes)
 
 
