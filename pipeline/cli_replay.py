@@ -54,6 +54,10 @@ def replay(
     ] = "max",
     late: LateOption = None,
     diff: DiffOption = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--report", help="Page for a browser to write: scores, worst frames, alarms."),
+    ] = None,
     json_line: JsonOption = False,
 ) -> None:
     """Replay a recorded line, or a folder of images as one camera, without sockets or a broker.
@@ -82,6 +86,10 @@ def replay(
             run_replay(opened, path, pace, view.tick)
         done = report(path, opened.config.judge.score, known)
         differences = compare(old, part_results(path)) if old is not None else None
+        if page is not None:
+            from pipeline.report_pages import write_run_report
+
+            write_run_report(page, opened, path, done, differences)
     _tell(done, differences, ledger, labelled=labels is not None, as_json=json_line)
 
 

@@ -14,7 +14,6 @@ from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 if TYPE_CHECKING:
     from pipeline.tune import Tuned
 
-SHOWN = ("auroc", "ap", "recall", "false_reject_rate", "rejected", "separation", "stability")
 TRIALS_SHOWN = 10
 INTERRUPTED = 130
 
@@ -56,6 +55,10 @@ def tune(
     out: Annotated[
         Path | None, typer.Option(help="Where the best settings are written, as a config file.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Page for a browser to write: trials, what matters, held out."),
+    ] = None,
     memory_mb: Annotated[
         int, typer.Option(min=100, help="For what was computed before; less takes longer.")
     ] = 4000,
@@ -69,6 +72,7 @@ def tune(
     processes may share one. Ctrl-C keeps what is done.
     """
     from pipeline.config_file import load_config
+    from pipeline.report_pages import write_search_report
     from pipeline.stress_view import StressView
     from pipeline.tune import Search, Tuning, check_search, open_study
     from pipeline.tune_goals import LABELLED
@@ -103,6 +107,8 @@ def tune(
             interrupted = True
         tuned = tuning.result(view)
     _tell(tuned, wanted, as_json=json_line)
+    if report is not None:
+        write_search_report(report, tuned, wanted)
     if out is not None:
         write_best(tuned, config, out)
     if interrupted:
@@ -110,28 +116,15 @@ def tune(
 
 
 def _tell(tuned: Tuned, goal: str, *, as_json: bool) -> None:
-    shown = [goal, *(name for name in SHOWN if name != goal)]
-    print_rows(
-        ("trial", "settings", *shown),
-        [
-            [
-                str(one.number),
-                " ".join(f"{key}={value}" for key, value in one.params.items()),
-                *(_cell(one.user_attrs.get(name)) for name in shown),
-            ]
-            for one in tuned.trials[:TRIALS_SHOWN]
-        ],
-    )
+    from pipeline.report_pages import held_out_rows, trial_rows
+
+    columns, rows = trial_rows(tuned, goal)
+    print_rows(tuple(columns), rows[:TRIALS_SHOWN])
     for key, old, new in tuned.changed:
         typer.echo(f"{key} = {new!r}  # was {old!r}")
     if tuned.held_out:
-        print_rows(
-            ("held out", *shown),
-            [
-                [name, *(_cell(one.figures.get(figure)) for figure in shown)]
-                for name, one in tuned.held_out.items()
-            ],
-        )
+        columns, rows = held_out_rows(tuned, goal)
+        print_rows(tuple(columns), rows)
     if as_json:
         held_out = {name: one.figures for name, one in tuned.held_out.items()}
         summary: dict[str, Any] = {
@@ -142,7 +135,3 @@ def _tell(tuned: Tuned, goal: str, *, as_json: bool) -> None:
             "held_out": held_out,
         }
         typer.echo(json.dumps(summary))
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -111,6 +111,12 @@ def mosquitto_sub() -> str:
     return _program("mosquitto_sub", "mosquitto-clients")
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a browser; skipped without it, a failure in CI."""
+    return _program("chromium", "chromium")
+
+
 def _program(name: str, package: str) -> str:
     program = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:

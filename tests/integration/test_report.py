@@ -1,0 +1,158 @@
+"""The reports open in a browser without a network and without an error."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+from factories import FakeBackbone, config
+from replay_rig import MODEL, SETTINGS, fake_scorer, replayed, rows, write_parts
+from rich.console import Console
+
+from pipeline import shared_runs
+from pipeline.replay import open_source
+from pipeline.replay_diff import compare, part_results
+from pipeline.replay_report import report
+from pipeline.report import ReportError, run_sections, write_page
+from pipeline.report_data import COLUMNS, RunData, pictures, read_run
+from pipeline.report_pages import write_run_report, write_search_report
+from pipeline.stress_view import StressView
+from pipeline.tune import Search, Tuning, open_study
+from pipeline.tune_space import Choices, varied
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LIMIT_S = 100
+PARTS, DEFECTS = 40, (22, 31)
+LARGEST_BYTES = 15_000_000
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Forty parts, two of them defective."""
+    fake_scorer(monkeypatch)
+    return write_parts(tmp_path / "images", PARTS, DEFECTS)
+
+
+def browse(chromium: str, page: Path) -> tuple[str, str, np.ndarray]:
+    """Open a page; return what it has become, what the browser complained of, and a picture."""
+    shot = page.with_suffix(".shot.png")
+    said = []
+    for action in (f"--screenshot={shot}", "--dump-dom"):
+        done = subprocess.run(
+            [
+                chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                f"--user-data-dir={page.parent / 'profile'}", "--enable-logging=stderr",
+                "--virtual-time-budget=20000", "--window-size=1100,2400", action, page.as_uri(),
+            ],
+            capture_output=True, text=True, timeout=LIMIT_S, check=True,
+        )  # fmt: skip
+        said.append(done)
+    complaints = [line for one in said for line in one.stderr.splitlines() if "CONSOLE" in line]
+    return said[1].stdout, "\n".join(complaints), cv2.imread(str(shot))
+
+
+@pytest.mark.timeout(300)
+def test_report_of_a_replay_opens_in_a_browser(images: Path, tmp_path: Path, chromium: str) -> None:
+    """Drawings, worst frames with their heatmaps, and what changed are there, without an error."""
+    source = open_source(images, config(**SETTINGS))
+    old = replayed(images, tmp_path / "old.db", config(**SETTINGS))
+    other = varied(source.config, {"judge.method": "fixed", "judge.fixed_threshold": 1e-6})
+    ledger = replayed(images, tmp_path / "new.db", other)
+    differences = compare(part_results(old), part_results(ledger))
+    page = tmp_path / "report.html"
+
+    write_run_report(
+        page, open_source(images, other), ledger, report(ledger, "raw", {}), differences
+    )
+    became, complaints, shot = browse(chromium, page)
+
+    assert complaints == ""
+    assert became.count('class="plot-container plotly"') == 5, "with alarms: many fail in a row"
+    assert f"What changed: {len(differences.differ)} parts" in became
+    assert len(differences.differ) > 0
+    assert all(row["part_id"] in became for row in rows(old) if row["verdict"] == "FAIL")
+    assert became.count("data:image/jpeg;base64,") == 24
+    # Not blank, and red where parts failed.
+    red = (shot[:, :, 2] > 150) & (shot[:, :, 1] < 90) & (shot[:, :, 0] < 90)
+    assert shot.std() > 10
+    assert red.sum() > 50
+
+
+@pytest.mark.timeout(300)
+def test_report_of_two_thousand_parts_is_small_and_opens(
+    images: Path, tmp_path: Path, chromium: str
+) -> None:
+    """Two thousand frames and pictures of 24 stay below 15 MB."""
+    source = open_source(images, config(**SETTINGS))
+    run = read_run(replayed(images, tmp_path / "run.db", source.config), "raw")
+    many = {name: (values * 50)[:2000] for name, values in run.columns.items()}
+    page = tmp_path / "many.html"
+
+    whole = RunData(many, run.worst, run.alarms, run.events)
+    write_page(page, "many", run_sections(whole, {"n": 2000}, None, pictures(source, run.worst)))
+    became, complaints, _ = browse(chromium, page)
+
+    assert page.stat().st_size < LARGEST_BYTES
+    assert complaints == ""
+    assert became.count('class="plot-container plotly"') == 4
+
+
+@pytest.mark.timeout(300)
+def test_report_of_a_search_opens_in_a_browser(
+    images: Path, tmp_path: Path, chromium: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials, what matters and what was held out are there, without an error."""
+    monkeypatch.setattr(shared_runs, "load_backbone", lambda _choice: (FakeBackbone(), MODEL))
+    search = Search(
+        sources=(images,),
+        labels=(),
+        config=config(**SETTINGS),
+        space={
+            "window.size_frames": Choices((9, 10, 12)),
+            "musc.keep_lowest": Choices((0.2, 0.3, 0.5)),
+        },
+        goal="rejects",
+        trials=9,
+        sampler="grid",
+    )
+    tuning = Tuning(search, open_study(str(tmp_path / "tune.db"), search), 50_000_000)
+    view = StressView(Console(file=io.StringIO()), 1)
+    tuning.run(view)
+    page = tmp_path / "search.html"
+
+    write_search_report(page, tuning.result(view), "rejects")
+    became, complaints, _ = browse(chromium, page)
+
+    assert complaints == ""
+    assert "Held out" in became
+    assert became.count("window.size_frames=") == 9
+    assert became.count('class="plot-container plotly"') >= 1
+
+
+def test_what_a_part_is_called_is_no_markup(tmp_path: Path) -> None:
+    """A name with angle brackets is shown as it is."""
+    empty: dict[str, list[Any]] = {name: [] for name in [*COLUMNS, "deciding"]}
+    run = RunData(empty, [], [], [])
+
+    sections = run_sections(run, {"<b>": "<script>alert(1)</script>"}, None, {})
+
+    page = tmp_path / "page.html"
+    write_page(page, "<i>", sections)
+    text = page.read_text(encoding="utf-8")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert "<title>&lt;i&gt;</title>" in text
+
+
+def test_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """The message names the file, and nothing is left."""
+    with pytest.raises(ReportError, match=r"report .*nowhere/page\.html: No such file"):
+        write_page(tmp_path / "nowhere" / "page.html", "a", [])
+
+    assert not list(tmp_path.rglob("*.part"))
