@@ -19,7 +19,7 @@ _LAYOUT: dict[str, Any] = {
     "height": HEIGHT_PX,
     "margin": {"l": 60, "r": 20, "t": 36, "b": 44},
     "template": "plotly_white",
-    "legend": {"orientation": "h", "y": 1.12},
+    "legend": {"orientation": "h", "x": 0.5, "xanchor": "center", "y": 1.0, "yanchor": "bottom"},
 }
 Figure = Any
 
