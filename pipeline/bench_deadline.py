@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import tomli_w
-from rich.progress import Progress
 
 from edge.contract import Topics
 from edge.counter import read_count
 from edge.endpoints import free_port
 from edge.errors import LineError
 from edge.mqtt import BrokerSession, BrokerSettings, Incoming
+from pipeline.bar_view import BarView
 from pipeline.bench_punctuality import Heard, Punctuality, find_faults, measure
 from pipeline.bench_timer import ControlTimer
 from pipeline.config_file import load_config
@@ -36,7 +36,6 @@ from pipeline.supervisor import StageError, Supervisor, line_commands
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
 
     from rich.console import Console
 
@@ -162,34 +161,19 @@ class Subscriber:
         self._takers[message.topic]((came_ns, message.payload))
 
 
-class ProgressView:
+class ProgressView(BarView):
     """Shows how many results have come: a bar on a terminal, a plain line otherwise."""
 
     def __init__(
         self, console: Console, frames: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Prepare for a number of frames."""
-        self._console = console
+        super().__init__(console, auto_refresh=False)
         self._frames = frames
         self._clock = clock
         self._every_s = REFRESH_S if console.is_terminal else PLAIN_EVERY_S
         self._next_s = clock() + self._every_s
-        self._bar = Progress(console=console, auto_refresh=False, disable=not console.is_terminal)
         self._task = self._bar.add_task("results", total=frames)
-
-    def __enter__(self) -> ProgressView:
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take the bar away."""
-        self._bar.stop()
 
     def show(self, count: int) -> None:
         """Show a count, where it is time to."""

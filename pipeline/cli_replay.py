@@ -66,11 +66,11 @@ def replay(
     ledger is there when the replay is complete, or not at all.
     """
     from pipeline.config_file import load_config
+    from pipeline.counting_view import CountingView
     from pipeline.replay import Pace, open_source, run_replay
     from pipeline.replay_diff import compare, part_results
     from pipeline.replay_ledger import new_ledger
     from pipeline.replay_report import match_labels, report
-    from pipeline.stress_view import StressView
 
     pace = Pace(speed_factor(speed))
     settings = load_config(config) if config is not None else None
@@ -81,7 +81,7 @@ def replay(
     known = match_labels(labels, opened.names()) if labels is not None else {}
     old = part_results(diff) if diff is not None else None
     with new_ledger(ledger, force=force) as path:
-        with StressView(Console(stderr=True), len(opened)) as view:
+        with CountingView(Console(stderr=True), len(opened)) as view:
             view.begin("replay")
             run_replay(opened, path, pace, view.tick)
         done = report(path, opened.config.judge.score, known)

@@ -72,8 +72,8 @@ def tune(
     processes may share one. Ctrl-C keeps what is done.
     """
     from pipeline.config_file import load_config
+    from pipeline.counting_view import CountingView
     from pipeline.report_pages import write_search_report
-    from pipeline.stress_view import StressView
     from pipeline.tune import Search, Tuning, check_search, open_study
     from pipeline.tune_goals import LABELLED
     from pipeline.tune_output import write_best
@@ -100,7 +100,7 @@ def tune(
     check_search(search)
     tuning = Tuning(search, open_study(study, search), memory_mb * 1_000_000)
     interrupted = False
-    with StressView(Console(stderr=True), tuning.frames * trials) as view:
+    with CountingView(Console(stderr=True), tuning.frames * trials) as view:
         try:
             tuning.run(view)
         except KeyboardInterrupt:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from pipeline.bar_view import BarView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from rich.console import Console
 
@@ -19,41 +20,25 @@ READING = 0.5
 """Share of a category's work that goes to the backbone, as an estimate."""
 
 
-class EvaluateView:
+class EvaluateView(BarView):
     """Counts the work in images: of each, half for the backbone and half for the scoring."""
 
     def __init__(
         self, console: Console, images: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Prepare for so many images, over all categories and backbones."""
-        self._console = console
-        self._images = images
-        self._clock = clock
-        self._begin = self._spoken = clock()
-        self._what, self._here, self._done, self._kept = "", 0, 0.0, 0.0
-        self._bar = Progress(
+        super().__init__(
+            console,
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
         )
+        self._images = images
+        self._clock = clock
+        self._begin = self._spoken = clock()
+        self._what, self._here, self._done, self._kept = "", 0, 0.0, 0.0
         self._task = self._bar.add_task("", total=images)
-
-    def __enter__(self) -> EvaluateView:
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take the bar away."""
-        self._bar.stop()
 
     def begin(self, what: str, images: int) -> None:
         """Name the category that comes next, and its images."""
@@ -94,6 +79,3 @@ class EvaluateView:
             f"{self._what}: {self._done / self._images:.0%} of all images, "
             f"about {left_s / 60:.0f} min left"
         )
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)

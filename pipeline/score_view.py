@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.progress import Progress
+from pipeline.bar_view import BarView
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from types import TracebackType
 
     from rich.console import Console
 
@@ -16,37 +15,22 @@ PLAIN_EVERY = 50
 """Without a terminal: a line every so many images."""
 
 
-class ScoreView:
+class ScoreView(BarView):
     """Shows how far a batch run is."""
 
     def __init__(self, console: Console, images: int, subsets: int = 1) -> None:
         """Prepare for a number of images, references included."""
-        self._console = console
+        super().__init__(console)
         self._images = images
         self._done = 0
-        self._progress = Progress(console=console, disable=not console.is_terminal)
-        self._reading = self._progress.add_task("images", total=images)
-        self._scoring = self._progress.add_task("scoring", total=None)
+        self._reading = self._bar.add_task("images", total=images)
+        self._scoring = self._bar.add_task("scoring", total=None)
         self._subsets = subsets
-
-    def __enter__(self) -> ScoreView:
-        """Show the bars."""
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take the bars away."""
-        self._progress.stop()
 
     def images(self, count: int) -> None:
         """Count images that were read."""
         before, self._done = self._done, self._done + count
-        self._progress.advance(self._reading, count)
+        self._bar.advance(self._reading, count)
         if not self._console.is_terminal and before // PLAIN_EVERY < self._done // PLAIN_EVERY:
             self._say(f"{self._done} of {self._images} images read")
 
@@ -64,12 +48,9 @@ class ScoreView:
             self._say(f"skipped {name}: {fault}")
 
     def _counted(self, steps: Sequence[int]) -> Iterator[int]:
-        self._progress.reset(self._scoring, total=len(steps))
+        self._bar.reset(self._scoring, total=len(steps))
         for number, step in enumerate(steps, 1):
             yield step
-            self._progress.advance(self._scoring)
+            self._bar.advance(self._scoring)
             if not self._console.is_terminal:
                 self._say(f"scored group {number} of {len(steps)}")
-
-    def _say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)

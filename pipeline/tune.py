@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.config import Config
-    from pipeline.stress_view import StressView
+    from pipeline.counting_view import CountingView
 
 STUDY = "musc-edge tune"
 MADE_BY, ABOUT, UNFIT = "made_by", "about", "does_not_fit"
@@ -108,7 +108,7 @@ class Tuning:
         ] or [{} for _ in self._opened]
         self._agree()
 
-    def run(self, view: StressView) -> None:
+    def run(self, view: CountingView) -> None:
         """Make trials until there are as many as wanted, by all processes together.
 
         Raises:
@@ -128,7 +128,7 @@ class Tuning:
             if self._search.sampler == "grid" and not self._waiting():
                 return
 
-    def result(self, view: StressView) -> Tuned:
+    def result(self, view: CountingView) -> Tuned:
         """Hold the best settings against those in use, on frames that no trial has seen.
 
         Raises:
@@ -148,7 +148,7 @@ class Tuning:
             held_out[name] = self._measured(values, view, rest=True)
         return Tuned(best, self.config, trials, held_out)
 
-    def _try(self, trial: optuna.Trial, view: StressView) -> None:
+    def _try(self, trial: optuna.Trial, view: CountingView) -> None:
         values = {key: _suggested(trial, key, one) for key, one in self._search.space.items()}
         try:
             found = self._measured(values, view)
@@ -164,7 +164,7 @@ class Tuning:
         else:
             self._study.tell(trial, found.goal)
 
-    def _measured(self, values: Values, view: StressView, *, rest: bool = False) -> Measured:
+    def _measured(self, values: Values, view: CountingView, *, rest: bool = False) -> Measured:
         """Replay every source; figures of several are averaged, and all must have the goal."""
         each = []
         for path, opened, labels in zip(

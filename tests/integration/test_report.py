@@ -14,13 +14,13 @@ from replay_rig import MODEL, SETTINGS, fake_scorer, replayed, rows, write_parts
 from rich.console import Console
 
 from pipeline import shared_runs
+from pipeline.counting_view import CountingView
 from pipeline.replay import open_source
 from pipeline.replay_diff import compare, part_results
 from pipeline.replay_report import report
 from pipeline.report import ReportError, run_sections, write_page
 from pipeline.report_data import COLUMNS, WORST, RunData, pictures, read_run
 from pipeline.report_pages import write_run_report, write_search_report
-from pipeline.stress_view import StressView
 from pipeline.tune import Search, Tuning, open_study
 from pipeline.tune_space import Choices, varied
 
@@ -123,7 +123,7 @@ def test_report_of_a_search_opens_in_a_browser(
         sampler="grid",
     )
     tuning = Tuning(search, open_study(str(tmp_path / "tune.db"), search), 50_000_000)
-    view = StressView(Console(file=io.StringIO()), 1)
+    view = CountingView(Console(file=io.StringIO()), 1)
     tuning.run(view)
     page = tmp_path / "search.html"
 

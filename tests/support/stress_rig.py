@@ -12,11 +12,11 @@ from rich.console import Console
 
 from edge.sources import Capture
 from musc.pair_memory import PairMemory
+from pipeline.counting_view import CountingView
 from pipeline.remembered import RememberedBackbone
 from pipeline.stress_bench import SeedBench, StressPlan
 from pipeline.stress_line import SIDES, Rig, side_config
 from pipeline.stress_parts import Belt
-from pipeline.stress_view import StressView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,9 +69,9 @@ class DrawnParts:
         return Capture(np.clip(picture, 0, 255).astype(np.uint8), origin=f"{defective} on {onto}")
 
 
-def silent_view() -> StressView:
+def silent_view() -> CountingView:
     """A view that nobody sees."""
-    return StressView(Console(file=StringIO()), 1)
+    return CountingView(Console(file=StringIO()), 1)
 
 
 def tiny_rig(plan: StressPlan = TINY, tick: Callable[[], None] = lambda: None) -> Rig:

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from pipeline import shared_runs
 from pipeline.config_file import load_config
+from pipeline.counting_view import CountingView
 from pipeline.run_identity import run_hash
-from pipeline.stress_view import StressView
 from pipeline.tune import MADE_BY, Search, TuneError, Tuning, check_search, open_study
 from pipeline.tune_output import write_best
 from pipeline.tune_space import Choices, Range, varied
@@ -55,9 +55,9 @@ def search(images: Path, **fields: Any) -> Search:
     return Search(**given)
 
 
-def view() -> StressView:
+def view() -> CountingView:
     """Return a view that nobody sees."""
-    return StressView(Console(file=io.StringIO()), 1)
+    return CountingView(Console(file=io.StringIO()), 1)
 
 
 def tuning(wanted: Search, study: Path) -> Tuning:

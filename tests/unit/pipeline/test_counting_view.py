@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from pipeline.stress_view import StressView
+from pipeline.counting_view import CountingView
 
 
 class HandClock:
@@ -22,7 +22,7 @@ class HandClock:
 def test_plain_line_tells_the_time_left() -> None:
     """After a quarter of the parts in twenty seconds, a minute is left."""
     out, clock = StringIO(), HandClock()
-    with StressView(Console(file=out), 40, clock) as view:
+    with CountingView(Console(file=out), 40, clock) as view:
         view.begin("burst, seed 2")
         for _ in range(10):
             clock.now_s += 2
@@ -36,7 +36,7 @@ def test_plain_line_tells_the_time_left() -> None:
 def test_more_parts_than_estimated_are_counted() -> None:
     """The total follows; nothing is left of less than nothing."""
     out, clock = StringIO(), HandClock()
-    with StressView(Console(file=out), 1, clock) as view:
+    with CountingView(Console(file=out), 1, clock) as view:
         for _ in range(3):
             clock.now_s += 30
             view.tick()

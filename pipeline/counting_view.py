@@ -1,15 +1,16 @@
-"""How far the streams are: a bar on a terminal, plain lines with the time left otherwise."""
+"""How far work on many parts is: a bar on a terminal, plain lines with the time left otherwise."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+from pipeline.bar_view import BarView
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from rich.console import Console
 
@@ -17,42 +18,26 @@ PLAIN_EVERY_S = 20.0
 """Without a terminal: a line every so many seconds."""
 
 
-class StressView:
-    """Counts parts; the total is an estimate, because defects are tried until enough are found."""
+class CountingView(BarView):
+    """Counts parts; the total may be an estimate, and grows with what is counted."""
 
     def __init__(
         self, console: Console, total: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Prepare for about so many parts."""
-        self._console = console
+        super().__init__(
+            console,
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         self._total = max(1, total)
         self._clock = clock
         self._begin = self._spoken = clock()
         self._what = ""
         self.done = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
         self._task = self._bar.add_task("", total=self._total)
-
-    def __enter__(self) -> StressView:
-        """Show the bar."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Take the bar away."""
-        self._bar.stop()
 
     def begin(self, what: str) -> None:
         """Name what is shown from now on."""
@@ -68,8 +53,7 @@ class StressView:
         if not self._console.is_terminal and now >= self._spoken + PLAIN_EVERY_S:
             self._spoken = now
             left_s = (now - self._begin) * (self._total - self.done) / self.done
-            self._console.print(
+            self._say(
                 f"{self._what}: {self.done} of about {self._total} parts, "
-                f"about {left_s / 60:.0f} min left",
-                highlight=False,
+                f"about {left_s / 60:.0f} min left"
             )
