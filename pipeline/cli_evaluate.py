@@ -15,6 +15,7 @@ from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 
 if TYPE_CHECKING:
     from pipeline.ablations import AblationName, Row
+    from pipeline.backbones import BackboneChoice
     from pipeline.dataset_masks import MaskMode
     from pipeline.dataset_samples import DatasetKind
     from pipeline.evaluate import Outcome
@@ -101,6 +102,13 @@ MasksOption = Annotated[
 AblationOption = Annotated[
     AblationChoice | None, typer.Option(help="A row for each setting, as the paper's tables.")
 ]
+StreamOption = Annotated[
+    bool, typer.Option("--stream", help="One image after the other, as a line sees them.")
+]
+WindowsOption = Annotated[
+    Any, typer.Option(parser=_numbers, help="With --stream: frames in a window, like 16,32,64.")
+]
+SeedsOption = Annotated[int, typer.Option(min=1, help="With --stream: random orders.")]
 PublishedOption = Annotated[
     bool, typer.Option("--published", help="Lay the paper's figures beside ours.")
 ]
@@ -128,6 +136,9 @@ def evaluate(
     masks: MasksOption = None,
     ablation: AblationOption = None,
     published: PublishedOption = False,
+    stream: StreamOption = False,
+    windows: WindowsOption = None,
+    seeds: SeedsOption = 5,
     json_line: JsonOption = False,
 ) -> None:
     """Print the papers' tables for a labelled data set: MVTec AD, VisA, BTAD or a plain folder.
@@ -141,9 +152,17 @@ def evaluate(
 
     settings = _Settings(dataset, references, shots, plus, ablation)
     settings.check()
-    log_to_stderr("WARNING", "evaluate")
     row = settings.row(degrees or (1, 3, 5), keep_lowest, neighbours, subsets)
     choice = BackboneChoice(backbone, image_size, weights_file, offline, stages or ())
+    if stream:
+        if ablation or published or references or shots or subsets > 1:
+            msg = "--stream goes without ablation, published figures, references and subsets"
+            raise typer.BadParameter(msg)
+        log_to_stderr("ERROR", "evaluate")
+        chosen = tuple(category or ())
+        _stream(settings, root, out, choice, row, chosen, windows, seeds, as_json=json_line)
+        return
+    log_to_stderr("WARNING", "evaluate")
     outcome = run_evaluate(
         Console(),
         Evaluation(
@@ -233,6 +252,40 @@ class _Settings(NamedTuple):
             shots=self.shots,
             plus=self.plus,
         )
+
+
+def _stream(
+    settings: _Settings,
+    root: Path,
+    out: Path,
+    choice: BackboneChoice,
+    row: Row,
+    categories: tuple[str, ...],
+    windows: tuple[int, ...] | None,
+    seeds: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Run the stream protocol, print its table and write it to OUT/stream.md and stream.json."""
+    from pipeline.evaluate_folder import write_text
+    from pipeline.evaluate_stream import WINDOWS, StreamProtocol, run_stream, stream_table, summary
+
+    method = {
+        "musc.degrees": list(row.degrees),
+        "musc.keep_lowest": row.interval.highest,
+    }
+    protocol = StreamProtocol(
+        settings.kind, root, choice, method, categories, windows or WINDOWS, seeds
+    )
+    rows = run_stream(Console(stderr=True), protocol)
+    table = stream_table(f"{settings.kind}, {choice.name}, as a stream: image AUROC", rows)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "stream.md", table.markdown())
+    write_text(out / "stream.json", json.dumps(summary(rows), indent=1) + "\n")
+    typer.echo(table.title)
+    print_rows(table.columns, table.rows)
+    if as_json:
+        typer.echo(json.dumps(summary(rows)))
 
 
 def _print(outcome: Outcome, *, as_json: bool, is_ablation: bool) -> None:
