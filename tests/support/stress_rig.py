@@ -36,7 +36,7 @@ TINY = StressPlan(
     ramp=20,
     step_parts=20,
     normals=60,
-    judged=2000,
+    judged=1000,
     poison_good=14,
     poison_defective=6,
 )

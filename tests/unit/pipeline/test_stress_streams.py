@@ -303,7 +303,7 @@ def test_normals_are_good_parts_at_each_tolerated_rate() -> None:
 
 def test_drawn_scores_go_through_the_judge() -> None:
     """Each family of scores has the judge's share of rejects beside that of the obvious way."""
-    outcomes = judged_for_long(tiny_bench())
+    outcomes = judged_for_long(tiny_bench(replace(TINY, judged=2000)))
 
     params = [(one.params["defect_share"], one.params["family"]) for one in outcomes]
     families = ("lognormal", "student_t", "gumbel")
@@ -316,7 +316,7 @@ def test_drawn_scores_go_through_the_judge() -> None:
         guarded = one.figures["guarded"]
         assert 0 < guarded["false_reject_rate"] < 0.1  # type: ignore[operator]
         assert guarded["least_thousand"] <= guarded["most_thousand"]  # type: ignore[operator]
-        assert guarded["n"] == TINY.judged
+        assert guarded["n"] == 2000
         assert bool(one.faults) == (
             guarded["most_thousand"] > 0.04  # type: ignore[operator]
             or (not one.params["defect_share"] and guarded["least_thousand"] < 0.01)  # type: ignore[operator]
