@@ -35,6 +35,8 @@ WARM_SPARE = 24
 """Frames beyond a window until the judge has a threshold for sure."""
 BEFORE, AFTER = 8, 32
 """Frames that are judged before the kill, and others of the phase: more than are in flight."""
+DEADLINE_MS = 15_000
+"""Frames that the killed scorer had get their NO_RESULT then; a start takes less."""
 START_LIMIT_S = 300.0
 
 
@@ -168,7 +170,11 @@ def measure(
         RestartBenchError: As ``run_restart_bench``.
     """
     folders = list(_written(pictures, bench.window + WARM_SPARE, folder))
-    sections = {"window": {"size_frames": bench.window}, **sections}
+    sections = {
+        "window": {"size_frames": bench.window},
+        "part": {"deadline_ms": DEADLINE_MS},
+        **sections,
+    }
     with BenchLine(folder, "embedded", stop, **sections) as line:
         line.run(folders[0], 0)
         repeats = [
