@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -176,24 +176,24 @@ def load_frame(folder: Path, stored: StoredFrame) -> Frame:
         msg = f"{path}: not the {stored.size_bytes} bytes that were written, its CRC32 differs"
         raise RecordingError(msg)
     try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         msg = f"{path}: no image: {error.err}"
         raise RecordingError(msg) from error
     if pixels is None:
         msg = f"{path}: no image"
         raise RecordingError(msg)
-    fault = pixel_shape_fault(pixels, stored.pixel_format, stored.bit_depth)  # type: ignore[arg-type]
+    fault = pixel_shape_fault(pixels, stored.pixel_format, stored.bit_depth)
     if fault or pixels.shape[:2] != stored.shape:
         msg = f"{path}: {fault or f'{pixels.shape[:2]} px, its line says {stored.shape}'}"
         raise RecordingError(msg)
     # A PNG holds red first and OpenCV gives blue first.
     given = pixels[..., ::-1] if stored.pixel_format == "rgb" else pixels
-    frame_pixels = np.ascontiguousarray(given)
+    frame_pixels: Any = np.ascontiguousarray(given)
     frame_pixels.flags.writeable = False
     return Frame(
         stored.announcement,
-        frame_pixels,  # type: ignore[arg-type]
+        frame_pixels,
         stored.pixel_format,
         stored.bit_depth,
         stored.offset_px,

@@ -79,18 +79,12 @@ class SlidingMuSc:
             raise ValueError(msg)
         check_channels(channels)
         msm.check_share(keep_lowest)
-        self._channels = channels
-        self._capacity = capacity
-        self._degrees = tuple(degrees)
         self._keep_lowest = keep_lowest
         self._interpolate = interpolate
-        self._kernel = PairKernel(degrees, locality)
-        self._device = torch.device(device)
-        self._dtype = dtype
-        self._memory = memory
-        own = (capacity, self._degrees, locality, channels)
-        self._rules = Rules(*own, dtype, self._device, self._kernel, memory)
-        if self._device.type == "cpu" and msm.wide_dtype(dtype) == torch.float32:
+        kernel, place = PairKernel(degrees, locality), torch.device(device)
+        own = (capacity, tuple(degrees), locality, channels)
+        self._rules = Rules(*own, dtype, place, kernel, memory)
+        if place.type == "cpu" and msm.wide_dtype(dtype) == torch.float32:
             compile_now()
         self._votes: dict[int, bool] = {}  # occupied slots, oldest first
         self._masked: dict[int, frozenset[int]] = {}  # by slot, who does not count for its score
@@ -100,7 +94,7 @@ class SlidingMuSc:
     @property
     def capacity(self) -> int:
         """Slots in all."""
-        return self._capacity
+        return self._rules.capacity
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -144,22 +138,22 @@ class SlidingMuSc:
                 of the first push.
             SlotError: Full, and nobody votes.
         """
-        shapes = (tuple(tokens.shape), tuple(image_feature.shape))
+        rules, shapes = self._rules, (tuple(tokens.shape), tuple(image_feature.shape))
         check_shapes(shapes, self._shapes)
         with torch.no_grad():
-            rings = self._rings and self._rings.reduced(self.slots, self._degrees, self._kernel)
+            rings = self._rings and self._rings.reduced(self.slots, rules.degrees, rules.kernel)
             axes = None if rings is None else rings.axes
-            frame = centre(tokens.to(self._device), self._degrees, self._dtype, axes)
+            frame = centre(tokens.to(rules.device), rules.degrees, rules.dtype, axes)
             # A token that is not finite has a length that is not; their sum is read once.
             if not (frame.half_squares.sum().isfinite() and image_feature.isfinite().all()):
                 msg = "tokens or image_feature hold numbers that are not finite"
                 raise ValueError(msg)
             slot, evicted = self._choose_slot()
             rings = rings or PairStore(
-                self._capacity, frame, image_feature, keep=self._channels, memory=self._memory
+                rules.capacity, frame, image_feature, keep=rules.channels, memory=rules.memory
             )
             peers = sorted(other for other in self._votes if other != evicted)
-            rings.store(slot, frame, image_feature, peers, self._kernel)
+            rings.store(slot, frame, image_feature, peers, rules.kernel)
         self._rings, self._shapes = rings, shapes
         if evicted is not None:
             self._forget(evicted)
@@ -246,7 +240,7 @@ class SlidingMuSc:
             SlotError: Empty, or a frame has no voter but itself.
         """
         if not self._votes:
-            msg = f"0 of {self._capacity} slots are occupied: nothing to score"
+            msg = f"0 of {self._rules.capacity} slots are occupied: nothing to score"
             raise SlotError(msg)
         return torch.stack([self.patch_scores(slot) for slot in self._votes])
 
@@ -326,12 +320,12 @@ class SlidingMuSc:
         Raises:
             SlotError: Full, and nobody votes.
         """
-        if len(self._votes) < self._capacity:
-            free = (slot for slot in range(self._capacity) if slot not in self._votes)
+        if len(self._votes) < self._rules.capacity:
+            free = (slot for slot in range(self._rules.capacity) if slot not in self._votes)
             return next(free), None
         oldest = next(iter(self.voters), None)
         if oldest is None:
-            msg = f"all {self._capacity} slots are occupied and none votes: evict one first"
+            msg = f"all {self._rules.capacity} slots are occupied and none votes: evict one first"
             raise SlotError(msg)
         return oldest, oldest
 

@@ -114,7 +114,7 @@ class RegionStream:
         self.guard = AdmissionGuard(window, self.window, self._looks)
         self._consensus = ConsensusPins(window, self.window, self._looks)
         self._scored: deque[tuple[float, Tensor]] = deque(maxlen=window.size_frames)
-        self._scores: tuple[RegionScores, Tensor] | None = None
+        self._scores: tuple[RegionScores, Tensor, Calibration] | None = None
 
     def score(
         self, tokens: Tensor, image_feature: Tensor, ignored: Mask, frame: FrameId
@@ -153,7 +153,8 @@ class RegionStream:
         flags = ignored.ravel()
         news = self.guard.consider(slot, arrival, flags)
         news = self._consensus.consider(slot, arrival, flags, news)
-        if self._calibration() != self._told:
+        calibration = self._calibration()
+        if calibration != self._told:
             news = replace(news, events=(*news.events, self._calibrated()))
         scores = RegionScores(
             raw=raw,
@@ -165,7 +166,7 @@ class RegionStream:
             p_value=self._judge.p_value(deciding),
             stream=news,
         )
-        self._scores = (scores, image_feature)
+        self._scores = (scores, image_feature, calibration)
         return scores
 
     def keep(self) -> None:
@@ -173,11 +174,10 @@ class RegionStream:
         if self._scores is None:
             self.window.place("peer")  # the first of its window
             return
-        scores, image_feature = self._scores
+        scores, image_feature, self._told = self._scores
         self.guard.keep()
         self._consensus.keep()
         self._scored.append((scores.raw, image_feature))
-        self._told = self._calibration()
         if scores.stream.counts:
             self._judge.learn(scores.deciding, scores.peers)
         self._scores = None

@@ -16,6 +16,7 @@ from musc.pair_memory import PairMemory
 from pipeline.backbones import BackboneChoice, load_backbone
 from pipeline.counting_view import CountingView
 from pipeline.remembered import RememberedBackbone
+from pipeline.shared_runs import FEATURES_SHARE
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS
 from pipeline.stress_bench import SeedBench, StressPlan
 from pipeline.stress_defects import burst, cold_start, iid, poisoning, shares
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
 BACKBONE = "dinov2-vits14"
 CALIBRATION = "calibration"
 """The stream without pictures."""
-FEATURES_SHARE = 0.6
-"""Of the memory; the rest is for pairs."""
 PLAN = StressPlan()
 """How long the streams are."""
 _AS_THEY_CAME = ("iid", "poisoning")
