@@ -30,7 +30,7 @@ Source: the identity is linear algebra on LNAMD (Li et al., MuSc, ICLR 2024, sec
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -43,6 +43,9 @@ from musc.lnamd import NORM_FLOOR, aggregate, grid_side, layer_normalised
 from musc.locality import check_locality, multiply_nearby, restricts, too_far
 from musc.projection import project
 from musc.worker_threads import WorkerThreads
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _Job: TypeAlias = tuple[int, slice]  # a stage, and some frames in a row
 
@@ -172,6 +175,10 @@ class PairKernel:
         self._locality = locality
         self.threads = WorkerThreads()
         """Those that share the products, for other work on the same frames too."""
+
+    def __deepcopy__(self, memo: object) -> "Self":
+        """Return the kernel itself: it keeps nothing of frames, and copies of a window share it."""
+        return self
 
     @property
     def rule(self) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor
 from musc import msm
 from musc.box_maxima import compile_now
 from musc.lnamd import DEGREES
-from musc.pair_kernel import PairKernel, centre
+from musc.pair_kernel import PairKernel
 from musc.pair_memory import PairMemory
 from musc.pair_store import PairStore
 from musc.projection import check_channels
@@ -143,7 +143,7 @@ class SlidingMuSc:
         with torch.no_grad():
             rings = self._rings and self._rings.reduced(self.slots, rules.degrees, rules.kernel)
             axes = None if rings is None else rings.axes
-            frame = centre(tokens.to(rules.device), rules.degrees, rules.dtype, axes)
+            frame = rules.centred(tokens.to(rules.device), axes)
             # A token that is not finite has a length that is not; their sum is read once.
             if not (frame.half_squares.sum().isfinite() and image_feature.isfinite().all()):
                 msg = "tokens or image_feature hold numbers that are not finite"

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from musc.pair_kernel import Centred, PairKernel
+from musc.pair_kernel import Centred, PairKernel, centre
 from musc.pair_memory import PairMemory
 from musc.pair_store import PairStore
 
@@ -34,6 +34,16 @@ class Rules(NamedTuple):
     device: torch.device
     kernel: PairKernel
     memory: PairMemory | None
+
+    def centred(self, tokens: Tensor, axes: Tensor | None) -> Centred:
+        """Make a frame's tokens [S, P, C] ready for comparison, as ``pair_kernel.centre``."""
+        if self.memory is None or axes is not None:
+            return centre(tokens, self.degrees, self.dtype, axes)
+        return self.memory.centred(
+            tokens,
+            f"{self.kernel.rule} stored {self.dtype}",
+            lambda: centre(tokens, self.degrees, self.dtype),
+        )
 
 
 class Contents(NamedTuple):

@@ -28,7 +28,7 @@ def stress(
     ] = False,
     memory_mb: Annotated[
         int, typer.Option(min=100, help="For what was computed before; less takes longer.")
-    ] = 2000,
+    ] = 4000,
     json_lines: JsonOption = False,
 ) -> None:
     """Run streams that are made to fool the line: repeated defects, a stopped belt, odd light.

@@ -21,13 +21,12 @@ import numpy as np
 from edge.errors import LineError
 from edge.sources.folder import read_capture
 from musc.metrics import auroc
-from musc.pair_memory import PairMemory
 from pipeline.backbones import load_backbone
 from pipeline.counting_view import CountingView
 from pipeline.datasets import open_dataset
 from pipeline.evaluate_report import Table
 from pipeline.remembered import RememberedBackbone
-from pipeline.shared_runs import FEATURES_SHARE
+from pipeline.shared_runs import divided
 from pipeline.stress_line import SIDES, Rig, side_config
 from pipeline.tune_space import varied
 
@@ -132,9 +131,8 @@ def show_category(
         StreamError: An image cannot be read.
         ConfigError: A window that no line could have.
     """
-    features = int(FEATURES_SHARE * wanted.memory_bytes)
+    features, pairs = divided(wanted.memory_bytes)
     remembered = RememberedBackbone(backbone, features)
-    pairs = PairMemory(wanted.memory_bytes - features)
     captures = list(_captures(wanted.root, category))
     labels = [sample.is_anomalous for sample in category.samples]
     rows = []

@@ -8,13 +8,10 @@ bytes, and said again, bit by bit. Whoever shares one must not write to what it 
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-import torch
-
 from musc.backbone import Features
-from musc.pair_memory import TensorMemory
+from musc.pair_memory import TensorMemory, tensor_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,18 +40,10 @@ class RememberedBackbone:
         Args:
             batch: As ``Backbone.extract``, [N, 3, image_size, image_size].
         """
-        digest = input_digest(batch)
+        digest = tensor_digest(batch)
         held = self.memory.get(digest)
         if held is None:
             features = self._backbone.extract(batch)
             held = (features.tokens, features.image_features)
             self.memory.put(digest, *held)
         return Features(*held)
-
-
-def input_digest(batch: Tensor) -> bytes:
-    """Return what tells a batch from all others: 0.6 MB, under 1 ms, for one of 224 px."""
-    numbers = batch.contiguous().cpu()
-    digest = hashlib.sha256(f"{numbers.dtype} {tuple(numbers.shape)}".encode())
-    digest.update(numbers.view(torch.uint8).numpy().data)
-    return digest.digest()

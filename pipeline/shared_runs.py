@@ -20,9 +20,16 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.snapshots import Snapshots
 
-FEATURES_SHARE = 0.6
-"""Of the memory; the rest is for pairs. A frame of the default backbone takes 1.6 MB, a pair
-25 kB, and a window of 32 has 31 pairs a frame."""
+FEATURES_SHARE, FRAMES_SHARE = 0.4, 0.3
+"""Of the memory: for what the backbone said, and for frames made ready for comparison; the
+rest is for pairs. A frame of the default backbone takes 1.6 MB of each, a pair 25 kB, and a
+window of 32 has 31 pairs a frame."""
+
+
+def divided(memory_bytes: int) -> tuple[int, PairMemory]:
+    """Return the bytes for a backbone's features, and the memory of frames and pairs."""
+    features, frames = (int(share * memory_bytes) for share in (FEATURES_SHARE, FRAMES_SHARE))
+    return features, PairMemory(memory_bytes - features - frames, frames)
 
 
 class _Known(NamedTuple):
@@ -39,8 +46,7 @@ class SharedRuns:
         Args:
             memory_bytes: For what is kept; with less it takes longer, and says the same.
         """
-        self._features_bytes = int(FEATURES_SHARE * memory_bytes)
-        self.pairs = PairMemory(memory_bytes - self._features_bytes)
+        self._features_bytes, self.pairs = divided(memory_bytes)
         self._backbones: dict[BackboneChoice, _Known] = {}
 
     def inspector(self, config: Config, snapshots: Snapshots | None = None) -> Inspector:

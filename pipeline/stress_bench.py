@@ -82,6 +82,13 @@ class Stream:
         self.released: set[Side] = set()
         """Lines that an operator has told that what they keep aside is the new norm."""
 
+    def copy(self) -> Stream:
+        """Return a stream that goes on from here by itself."""
+        other = Stream(self.lines.copy())
+        other.seen = {side: list(seen) for side, seen in self.seen.items()}
+        other.released = set(self.released)
+        return other
+
     def show(self, capture: Capture, *, defective: bool = False) -> dict[Side, Reading]:
         """Show the next part; return what each line says of it."""
         shown = self.lines.show(capture)
@@ -123,6 +130,7 @@ class SeedBench:
         self.plan = plan
         self.seed = seed
         self._undisturbed: OperatingPoint | None = None
+        self._warmed: Stream | None = None
 
     @property
     def target(self) -> float:
@@ -134,11 +142,20 @@ class SeedBench:
         return Stream(self._rig.lines(self.seed))
 
     def warmed(self) -> Stream:
-        """Return a stream after its warm-up; its next good part is ``plan.warm_up``."""
-        stream = self.fresh()
-        for number in range(self.plan.warm_up):
-            stream.show(self.belt.good(number))
-        return stream
+        """Return a stream after its warm-up; its next good part is ``plan.warm_up``.
+
+        All of a seed begin alike, so only the first is shown these parts; the others are
+        its copies.
+        """
+        if self._warmed is None:
+            self._warmed = self.fresh()
+            for number in range(self.plan.warm_up):
+                self._warmed.show(self.belt.good(number))
+        return self._warmed.copy()
+
+    def forget_warm_up(self) -> None:
+        """Let go of the windows that streams are copied from: 0.3 GB with the default plan."""
+        self._warmed = None
 
     def shuffled(self, good: int, defective: int, name: int) -> list[bool]:
         """Return for each part in turn whether it is defective, in the order of this stream."""

@@ -8,6 +8,7 @@ the two configs differ in ``side_config`` only.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, get_args
@@ -17,7 +18,7 @@ from pipeline.config import Config
 from pipeline.inspector import Inspector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from edge.contract import State, Verdict, Why
     from edge.sources import Capture
@@ -95,21 +96,41 @@ class Rig:
             side: Inspector(config, self.backbone, self.model, memory=self.pairs)
             for side, config in self.configs.items()
         }
-        return Lines(inspectors, f"{seed:016x}", self.tick)
+        shared = (self.backbone, self.pairs, *self.configs.values())
+        return Lines(inspectors, f"{seed:016x}", self.tick, shared)
 
 
 class Lines:
     """Both lines, shown the same parts one after the other."""
 
     def __init__(
-        self, inspectors: Mapping[Side, Inspector], boot: str, tick: Callable[[], None]
+        self,
+        inspectors: Mapping[Side, Inspector],
+        boot: str,
+        tick: Callable[[], None],
+        shared: Sequence[object] = (),
     ) -> None:
-        """Begin with the first part."""
+        """Begin with the first part.
+
+        Args:
+            inspectors: The lines.
+            boot: Of the camera.
+            tick: Called after each part.
+            shared: What the inspectors share with those of other streams.
+        """
         self._inspectors = inspectors
         self._boot = boot
         self._tick = tick
+        self._shared = shared
         self.shown = 0
         """Parts so far; the number of the latest one."""
+
+    def copy(self) -> Lines:
+        """Return lines that have seen the same parts and go on by themselves."""
+        inspectors = deepcopy(self._inspectors, {id(one): one for one in self._shared})
+        other = Lines(inspectors, self._boot, self._tick, self._shared)
+        other.shown = self.shown
+        return other
 
     def show(self, capture: Capture) -> dict[Side, Reading]:
         """Show a part to both lines; return what each says of it.

@@ -78,7 +78,7 @@ def tiny_rig(plan: StressPlan = TINY, tick: Callable[[], None] = lambda: None) -
     """Both lines of a plan's window, on pixels."""
     configs = {side: side_config(side, plan.window) for side in SIDES}
     backbone = RememberedBackbone(FakeBackbone(), 10_000_000)
-    return Rig(backbone, "a89d1abb", PairMemory(10_000_000), configs, tick)
+    return Rig(backbone, "a89d1abb", PairMemory(10_000_000, 10_000_000), configs, tick)
 
 
 def tiny_bench(plan: StressPlan = TINY, seed: int = 0) -> SeedBench:

@@ -79,6 +79,32 @@ def test_second_window_compares_nothing() -> None:
     assert (len(memory.pairs), memory.pairs.nbytes) == (6, 6 * PAIR_BYTES)
 
 
+def test_frame_that_came_before_is_not_made_ready_again() -> None:
+    """With room for frames the second window asks the memory, and scores the same by the bit."""
+    memory = PairMemory(100 * PAIR_BYTES, 1_000_000)
+    assert memory.frames is not None
+    first, second, plain = window(memory), window(memory), window(None)
+
+    for held in (first, second, plain):
+        for seed in range(4):
+            held.push(tokens(seed), tokens(seed)[0, 0])
+
+    assert (memory.frames.misses, memory.frames.hits) == (4, 4)
+    assert torch.equal(second.all_patch_scores(), plain.all_patch_scores())
+
+
+def test_frame_made_ready_by_another_rule_is_another_frame() -> None:
+    """A window with other degrees takes nothing that was made ready for this one."""
+    memory = PairMemory(100 * PAIR_BYTES, 1_000_000)
+    assert memory.frames is not None
+    held, other = window(memory), SlidingMuSc(4, (1, 5), 0.5, memory=memory)
+
+    for one in (held, other):
+        one.push(tokens(0), tokens(0)[0, 0])
+
+    assert (memory.frames.misses, memory.frames.hits) == (2, 0)
+
+
 def test_evicted_frame_leaves_its_pairs_in_the_memory() -> None:
     """A frame that went and comes again is not compared again with those that stayed."""
     memory = PairMemory(100 * PAIR_BYTES)

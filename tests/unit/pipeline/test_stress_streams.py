@@ -34,10 +34,21 @@ class Witness(SeedBench):
         super().__init__(tiny_rig(plan), Belt(DrawnParts(), 0, 3 * plan.window), plan, 0)
         self.streams: list[list[Capture]] = []
         self.shown: list[Stream] = []
+        self._warming = False
 
-    def fresh(self):  # noqa: ANN201 - as its parent
+    def fresh(self) -> Stream:
         """Return a stream whose parts are kept."""
-        stream, shown = super().fresh(), []
+        stream = super().fresh()
+        return stream if self._warming else self._watched(stream, [])
+
+    def warmed(self) -> Stream:
+        """Return a warmed stream whose parts are kept."""
+        self._warming = True
+        stream = super().warmed()
+        self._warming = False
+        return self._watched(stream, [self.belt.good(i) for i in range(self.plan.warm_up)])
+
+    def _watched(self, stream: Stream, shown: list[Capture]) -> Stream:
         show = stream.show
         self.streams.append(shown)
         self.shown.append(stream)
@@ -77,17 +88,31 @@ def test_undisturbed_stream_has_its_operating_point() -> None:
     assert bench.undisturbed.found == tuple(range(TINY.iid_defective))
 
 
-def test_warm_up_is_the_same_good_parts() -> None:
-    """Every stream but the cold ones begins with two windows of the same good parts."""
-    bench = Witness()
+def test_a_warmed_stream_is_one_that_was_shown_the_warm_up() -> None:
+    """Copies of a warmed stream go on as one that began by itself, whatever another was shown."""
+    bench = tiny_bench()
+    other, copy, whole = bench.warmed(), bench.warmed(), bench.fresh()
+    for number in range(bench.plan.warm_up):
+        whole.show(bench.belt.good(number))
 
-    iid(bench)
-    poisoning(bench)
-    ramp(bench)
+    for number in range(bench.plan.window):
+        other.show(bench.belt.copy(0, number), defective=True)
+    for stream in (copy, whole):
+        for number in range(bench.plan.window):
+            stream.show(bench.belt.good(bench.plan.warm_up + number))
 
-    begins = [[one.origin for one in stream[: TINY.warm_up]] for stream in bench.streams]
-    assert begins[0] == begins[1] == begins[2]
-    assert not any(map(is_bad, bench.streams[0][: TINY.warm_up]))
+    assert copy.seen == whole.seen
+    assert other.seen["plain"] != whole.seen["plain"]
+
+
+def test_a_warm_up_that_was_forgotten_is_shown_again() -> None:
+    """What is let go of costs time only."""
+    bench = tiny_bench()
+    before = bench.warmed()
+
+    bench.forget_warm_up()
+
+    assert bench.warmed().seen == before.seen
 
 
 def test_mixed_streams_have_the_parts_they_claim() -> None:
