@@ -23,6 +23,7 @@ from rich.console import Console
 from edge.errors import LineError
 from pipeline.cli_batch import rescore_scores, score
 from pipeline.cli_bench import bench_app
+from pipeline.cli_cells import solar_cells
 from pipeline.cli_doctor import doctor
 from pipeline.cli_evaluate import evaluate
 from pipeline.cli_keys import keys
@@ -311,6 +312,7 @@ def verdicts(
 for command in (events, alarms, review, send, keys, doctor, replay, stress, tune):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
+app.command("solar-cells")(solar_cells)
 app.add_typer(bench_app, name="bench")
 app.add_typer(weights_app, name="weights")
 
