@@ -199,7 +199,8 @@ class AdmissionGuard:
             self._window.move(slot, "peer")
         self._looks.forget()
         if self._state.degraded and len(released) >= self._settings.min_peers:
-            self._window.evict(old)
+            # The oldest have made room for those that were released.
+            self._window.evict([slot for slot in old if slot in self._window])
         self._state = GuardState()
         return parts
 

@@ -76,11 +76,27 @@ class Stream:
 
     def __init__(self, lines: Lines) -> None:
         """Begin."""
-        self.lines = lines
+        self._lines: Lines | None = lines
         self.seen: dict[Side, list[Seen]] = {side: [] for side in SIDES}
         """Every part so far, as each line saw it."""
         self.released: set[Side] = set()
         """Lines that an operator has told that what they keep aside is the new norm."""
+
+    @property
+    def lines(self) -> Lines:
+        """Both lines.
+
+        Raises:
+            ValueError: The stream has ended.
+        """
+        if self._lines is None:
+            msg = f"the stream has ended after {len(self.seen['plain'])} parts"
+            raise ValueError(msg)
+        return self._lines
+
+    def end(self) -> None:
+        """Let the lines go, 0.3 GB with the default plan; what they said stays."""
+        self._lines = None
 
     def copy(self) -> Stream:
         """Return a stream that goes on from here by itself."""

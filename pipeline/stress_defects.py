@@ -109,6 +109,7 @@ def _bursts(bench: SeedBench) -> Iterator[Stream]:
             stream.show(bench.belt.copy(number, again), defective=True)
         for good in range(plan.after):
             stream.show(bench.belt.good(plan.warm_up + good))
+        stream.end()
         yield stream
         if taken == plan.defects:
             return
@@ -218,6 +219,7 @@ def _cold_start(bench: SeedBench, chosen: Sequence[int], length: int) -> Outcome
             stream.show(bench.belt.copy(number, again), defective=True)
         for good in range(bench.plan.window):
             stream.show(bench.belt.good(good))
+        stream.end()
         streams.append(stream)
 
     def figures_of(side: Side) -> Figures:

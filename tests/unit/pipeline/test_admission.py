@@ -214,6 +214,24 @@ def test_regime_change_waits_for_its_release() -> None:
     assert all(one.deciding < LIMIT and not one.stream.degraded for one in after)
 
 
+@pytest.mark.parametrize("since", [0, 4])
+def test_release_into_a_full_window(since: int) -> None:
+    """Those that make room for released parts are gone already; parts since the change go too."""
+    belt = filled()
+    belt.run(map(other, range(10)))
+    belt.run(good(200 + seed) for seed in range(since))
+    full = len(belt.held)
+    changed = {
+        one.frame.seq for one in map(belt.stream.window.__getitem__, belt.stream.window.apart)
+    }
+
+    parts = belt.stream.guard.release()
+
+    assert len(parts) + full > SIZE
+    assert belt.held == changed
+    assert belt.run([other(50)])[0].deciding < LIMIT
+
+
 def test_release_of_a_defect_lets_its_parts_vote() -> None:
     """What an operator calls good passes from then on, and the window keeps its other parts."""
     belt = filled()

@@ -105,6 +105,18 @@ def test_a_warmed_stream_is_one_that_was_shown_the_warm_up() -> None:
     assert other.seen["plain"] != whole.seen["plain"]
 
 
+def test_a_stream_that_has_ended_keeps_what_was_said() -> None:
+    """It shows no more parts; its readings are still there."""
+    bench = tiny_bench()
+    stream = bench.warmed()
+
+    stream.end()
+
+    assert len(stream.readings("guarded")) == TINY.warm_up
+    with pytest.raises(ValueError, match=f"ended after {TINY.warm_up} parts"):
+        stream.show(bench.belt.good(0))
+
+
 def test_a_warm_up_that_was_forgotten_is_shown_again() -> None:
     """What is let go of costs time only."""
     bench = tiny_bench()
