@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from pipeline.replay_diff import DIFF_SHOWN
-from pipeline.report import run_sections, search_sections, write_page
+from pipeline.report import run_sections, search_sections, write_report
 from pipeline.report_data import pictures, read_run
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def write_run_report(
         "warnings": "; ".join(source.warnings) or "-",
     }
     sections = run_sections(run, summary, changed, pictures(source, run.worst))
-    write_page(out, f"Replay of {source.name}", sections)
+    write_report(out, f"Replay of {source.name}", sections)
 
 
 def write_search_report(out: Path, tuned: Tuned, goal: str) -> None:
@@ -71,7 +71,7 @@ def write_search_report(out: Path, tuned: Tuned, goal: str) -> None:
     held_out = held_out_rows(tuned, goal) if tuned.held_out else None
     sections = search_sections(goal, trials, columns, rows, _importances(tuned), held_out)
     changed = ", ".join(f"{key} = {new!r} (was {old!r})" for key, old, new in tuned.changed)
-    write_page(out, f"Search for {goal}: {changed or 'nothing is better'}", sections)
+    write_report(out, f"Search for {goal}: {changed or 'nothing is better'}", sections)
 
 
 def trial_rows(tuned: Tuned, goal: str) -> tuple[list[str], list[list[str]]]:
