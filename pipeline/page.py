@@ -30,7 +30,8 @@ grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)) } figure { margin: 
 figcaption { font-size: 12px } .FAIL { color: #c0392b } .PASS { color: #2a7f3f }
 img { max-width: 100%; display: block } .none { color: #777 }
 .wide { grid-template-columns: repeat(auto-fill, minmax(520px, 1fr)) } .wide img { width: 168px }
-.row { display: flex; gap: 4px; align-items: flex-start }
+.row { display: flex; gap: 4px; align-items: flex-start } .crops { margin-top: 4px }
+.crops img { width: 57px }
 """
 
 
@@ -102,8 +103,8 @@ def jpeg(image: Image) -> bytes:
 
 
 def inline(picture: bytes | None, alt: str) -> str:
-    """Return a JPEG inside the page's own text, or the words that there is none."""
+    """Return a JPEG inside the page's own text, or the words that it is gone."""
     if picture is None:
-        return '<p class="none">no picture</p>'
+        return '<p class="none">not there any more</p>'
     data = base64.b64encode(picture).decode()
     return f'<img alt="{html.escape(alt)}" src="data:image/jpeg;base64,{data}">'

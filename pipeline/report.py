@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
     from edge.frame import FrameKey
     from pipeline.report_data import RunData, Worst
+    from pipeline.report_patches import Peak
+
+_SHEET = (
+    "Colour begins at the threshold. Below each frame the patch with its highest score, and the "
+    "three patches nearest to it, each of another good frame: of the same camera and recipe, the "
+    "latest that passed and voted. Distances are those of single patches, mean over the stages."
+)
 
 
 def run_sections(
@@ -24,6 +31,7 @@ def run_sections(
     summary: Mapping[str, Any],
     changed: tuple[Sequence[str], Sequence[Sequence[str]]] | None,
     pictures: Mapping[FrameKey, bytes],
+    peaks: Mapping[FrameKey, Peak],
 ) -> list[str]:
     """Return the pieces of a page about one run.
 
@@ -32,7 +40,8 @@ def run_sections(
         summary: Names and figures for the beginning.
         changed: Columns and rows of the parts whose verdict is another than before; None where
             nothing was compared.
-        pictures: JPEG of the worst frames, for those that there are.
+        pictures: JPEG of the worst frames, for those that are still there.
+        peaks: Their worst patches, and the good ones that came nearest, likewise.
     """
     pieces = [
         table(("", ""), [(name, _text(value)) for name, value in summary.items()]),
@@ -44,7 +53,8 @@ def run_sections(
         pieces += [f"<h2>What changed: {len(rows)} parts</h2>", table(columns, rows)]
     pieces += [
         f"<h2>The worst {len(run.worst)} frames</h2>",
-        _sheet(run.worst, pictures),
+        f"<p>{_SHEET}</p>",
+        _sheet(run.worst, pictures, peaks),
         draw.html_of(draw.window_fill(run)),
         draw.html_of(draw.latency(run)),
         "<h2>Alarms</h2>",
@@ -99,21 +109,34 @@ def write_report(path: Path, title: str, pieces: Iterable[str]) -> None:
     write_page(path, title, pieces, draw.library())
 
 
-def _sheet(worst: Sequence[Worst], pictures: Mapping[FrameKey, bytes]) -> str:
-    return (
-        '<div class="sheet">'
-        + "".join(_figure(one, pictures.get(one.key)) for one in worst)
-        + "</div>"
-    )
+def _sheet(
+    worst: Sequence[Worst], pictures: Mapping[FrameKey, bytes], peaks: Mapping[FrameKey, Peak]
+) -> str:
+    figures = [_figure(one, pictures.get(one.key), peaks.get(one.key)) for one in worst]
+    return f'<div class="sheet">{"".join(figures)}</div>'
 
 
-def _figure(one: Worst, picture: bytes | None) -> str:
+def _figure(one: Worst, picture: bytes | None, peak: Peak | None) -> str:
     threshold = "-" if one.threshold is None else f"{one.threshold:.4f}"
     return (
         f"<figure>{inline(picture, one.part)}<figcaption>"
         f'<b class="{one.verdict}">{one.verdict}</b> '
         f"{html.escape(one.part)}<br>{html.escape(str(one.key))}<br>"
-        f"score {one.score:.4f}, threshold {threshold}</figcaption></figure>"
+        f"score {one.score:.4f}, threshold {threshold}</figcaption>"
+        f"{'' if peak is None else _crops(one.part, peak)}</figure>"
+    )
+
+
+def _crops(part: str, peak: Peak) -> str:
+    """Show the worst patch and the nearest ones beside it."""
+    own = inline(peak.picture, f"worst patch of {part}")
+    others = "".join(inline(one.picture, f"patch of {one.part}") for one in peak.nearest)
+    named = ", ".join(f"{one.part} {one.distance:.3f}" for one in peak.nearest)
+    words = f"nearest: {named}" if named else "no good frame to compare it with"
+    if peak.gone:
+        words += f"; {peak.gone} good frames are not there any more"
+    return (
+        f'<div class="row crops">{own}{others}</div><figcaption>{html.escape(words)}</figcaption>'
     )
 
 

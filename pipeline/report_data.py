@@ -13,9 +13,9 @@ from pipeline.heatmap import decode_8bit, overlay
 from pipeline.ledger import open_for_reading, read_heatmap
 from pipeline.page import thumbnail
 from pipeline.regions import on_picture
-from pipeline.replay_sources import Seen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlite_utils import Database
@@ -117,20 +117,10 @@ def _worst(db: Database, score: str) -> list[Worst]:
     ]
 
 
-def pictures(source: ReplaySource, worst: list[Worst]) -> dict[FrameKey, bytes]:
-    """Return the worst frames with their heatmap as JPEG, for those that the source can show.
-
-    Raises:
-        LineError: A frame cannot be read.
-    """
+def pictures(source: ReplaySource, worst: Sequence[Worst]) -> dict[FrameKey, bytes]:
+    """Return the worst frames with their heatmap as JPEG, for those that are still there."""
     wanted = {one.key: one for one in worst}
-    found: dict[FrameKey, bytes] = {}
-    for step in source.steps() if wanted else ():
-        if isinstance(step, Seen) and (one := wanted.get(step.announcement.key)):
-            found[one.key] = _picture(step.frame, one)
-            if len(found) == len(wanted):
-                break
-    return found
+    return {frame.key: _picture(frame, wanted[frame.key]) for frame in source.frames(wanted.keys())}
 
 
 def _picture(frame: Frame, worst: Worst) -> bytes:

@@ -9,11 +9,13 @@ import optuna
 from pipeline.replay_diff import DIFF_SHOWN
 from pipeline.report import run_sections, search_sections, write_report
 from pipeline.report_data import pictures, read_run
+from pipeline.report_patches import nearest_patches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from musc.backbone import Backbone
     from pipeline.replay_diff import RunDiff
     from pipeline.replay_report import RunReport
     from pipeline.replay_sources import ReplaySource
@@ -30,19 +32,23 @@ def write_run_report(
     source: ReplaySource,
     ledger: Path,
     done: RunReport,
+    backbone: Backbone,
     differences: RunDiff | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the page of a replay.
 
     Args:
         out: The file.
-        source: What was replayed; its worst frames are read once more.
+        source: What was replayed; its worst frames, and good ones, are read once more.
         ledger: Of the replay.
         done: Its figures.
+        backbone: Of the replay.
         differences: From an older ledger.
+        tick: Called for each frame that goes through the backbone once more.
 
     Raises:
-        LineError: A frame cannot be read, or the file cannot be written.
+        LineError: The ledger cannot be read, or the file cannot be written.
     """
     run = read_run(ledger, source.config.judge.score)
     changed = None
@@ -56,7 +62,8 @@ def write_run_report(
         "settings": source.config.digest,
         "warnings": "; ".join(source.warnings) or "-",
     }
-    sections = run_sections(run, summary, changed, pictures(source, run.worst))
+    peaks = nearest_patches(source, ledger, run.worst, backbone, tick)
+    sections = run_sections(run, summary, changed, pictures(source, run.worst), peaks)
     write_report(out, f"Replay of {source.name}", sections)
 
 

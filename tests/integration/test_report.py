@@ -48,7 +48,12 @@ def test_report_of_a_replay_opens_in_a_browser(images: Path, tmp_path: Path, chr
     page = tmp_path / "report.html"
 
     write_run_report(
-        page, open_source(images, other), ledger, report(ledger, "raw", {}), differences
+        page,
+        open_source(images, other),
+        ledger,
+        report(ledger, "raw", {}),
+        FakeBackbone(),
+        differences,
     )
     became, complaints, shot = browse(chromium, page)
 
@@ -58,11 +63,37 @@ def test_report_of_a_replay_opens_in_a_browser(images: Path, tmp_path: Path, chr
     assert len(differences.differ) > 0
     assert all(row["part_id"] in became for row in rows(old) if row["verdict"] == "FAIL")
     judged = [row for row in rows(ledger, "heatmaps") if row["level"]]
-    assert became.count("data:image/jpeg;base64,") == min(WORST, len(judged)) > 10
+    shown = min(WORST, len(judged))
+    # Each has its heatmap and its worst patch; none passed, so there is no good one.
+    assert became.count("data:image/jpeg;base64,") == 2 * shown > 20
+    assert became.count("no good frame to compare it with") == shown
     # Not blank, and red where parts failed.
     red = (shot[:, :, 2] > 150) & (shot[:, :, 1] < 90) & (shot[:, :, 0] < 90)
     assert shot.std() > 10
     assert red.sum() > 50
+
+
+@pytest.mark.timeout(300)
+def test_worst_frames_stand_beside_good_patches(
+    images: Path, tmp_path: Path, chromium: str
+) -> None:
+    """Each has its heatmap, its worst patch and the three good ones nearest to it, in a row."""
+    settings = config(**SETTINGS)
+    ledger = replayed(images, tmp_path / "run.db", settings)
+    page, source = tmp_path / "report.html", open_source(images, settings)
+
+    write_run_report(page, source, ledger, report(ledger, "raw", {}), FakeBackbone())
+    became, complaints, shot = browse(chromium, page)
+
+    assert complaints == ""
+    shown = len(read_run(ledger, "raw").worst)
+    assert became.count('<div class="row crops">') == shown > 10
+    assert became.count('alt="worst patch of ') == shown
+    assert became.count('alt="patch of ') == 3 * shown
+    assert became.count("data:image/jpeg;base64,") == 5 * shown
+    # Patches are marked in yellow, which nothing else on the page is.
+    yellow = (shot[:, :, 2] > 200) & (shot[:, :, 1] > 160) & (shot[:, :, 0] < 140)
+    assert yellow.sum() > 20 * shown
 
 
 @pytest.mark.timeout(300)
@@ -76,7 +107,9 @@ def test_report_of_two_thousand_parts_is_small_and_opens(
     page = tmp_path / "many.html"
 
     whole = RunData(many, run.worst, run.alarms, run.events)
-    write_report(page, "many", run_sections(whole, {"n": 2000}, None, pictures(source, run.worst)))
+    write_report(
+        page, "many", run_sections(whole, {"n": 2000}, None, pictures(source, run.worst), {})
+    )
     became, complaints, _ = browse(chromium, page)
 
     assert page.stat().st_size < LARGEST_BYTES
@@ -121,7 +154,7 @@ def test_what_a_part_is_called_is_no_markup(tmp_path: Path) -> None:
     empty: dict[str, list[Any]] = {name: [] for name in [*COLUMNS, "deciding"]}
     run = RunData(empty, [], [], [])
 
-    sections = run_sections(run, {"<b>": "<script>alert(1)</script>"}, None, {})
+    sections = run_sections(run, {"<b>": "<script>alert(1)</script>"}, None, {}, {})
 
     page = tmp_path / "page.html"
     write_report(page, "<i>", sections)

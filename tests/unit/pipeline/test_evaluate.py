@@ -115,7 +115,7 @@ def test_example_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
     run(wanted(tmp_path, "folder", examples=12))
 
     page = (tmp_path / "out/examples.html").read_text()
-    assert page.count("no picture") == 1
+    assert page.count("not there any more") == 1
     assert page.count("anomaly map of") == 12
 
 
