@@ -34,6 +34,7 @@ from pipeline.cli_replay import replay
 from pipeline.cli_send import send
 from pipeline.cli_stress import stress
 from pipeline.cli_tune import tune
+from pipeline.cli_what_if import what_if
 from pipeline.config_file import load_config
 
 if TYPE_CHECKING:
@@ -311,6 +312,7 @@ def verdicts(
 
 for command in (events, alarms, review, send, keys, doctor, replay, stress, tune):
     app.command()(command)
+app.command("what-if")(what_if)
 app.command("plc-sim")(plc_sim)
 app.command("solar-cells")(solar_cells)
 app.add_typer(bench_app, name="bench")

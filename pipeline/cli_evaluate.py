@@ -102,6 +102,10 @@ MasksOption = Annotated[
 AblationOption = Annotated[
     AblationChoice | None, typer.Option(help="A row for each setting, as the paper's tables.")
 ]
+ExamplesOption = Annotated[
+    int,
+    typer.Option(min=0, help="Images a category in OUT/examples.html; 0, or an ablation, none."),
+]
 StreamOption = Annotated[
     bool, typer.Option("--stream", help="One image after the other, as a line sees them.")
 ]
@@ -136,6 +140,7 @@ def evaluate(
     masks: MasksOption = None,
     ablation: AblationOption = None,
     published: PublishedOption = False,
+    examples: ExamplesOption = 6,
     stream: StreamOption = False,
     windows: WindowsOption = None,
     seeds: SeedsOption = 5,
@@ -145,7 +150,9 @@ def evaluate(
 
     Image measures take the scores after RsCIN. AUPRO is exact, AUPRO-200 the authors'
     curve over 200 thresholds, which the paper's PRO column shows. A killed run goes on
-    where it was; other settings need another --out.
+    where it was; other settings need another --out. OUT/examples.html shows photo, mask and
+    anomaly map of the highest-scored and the lowest-scored anomalous images, and of the
+    highest-scored good ones.
     """
     from pipeline.backbones import BackboneChoice
     from pipeline.evaluate import Evaluation, run_evaluate
@@ -177,6 +184,7 @@ def evaluate(
             references=references,
             seed=seed,
             published=published,
+            examples=examples,
         ),
     )
     _print(outcome, as_json=json_line, is_ablation=ablation is not None)

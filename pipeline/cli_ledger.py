@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from pipeline.cli_output import print_rows
+from pipeline.cli_output import JsonRowsOption, print_rows
 from pipeline.config_file import load_config
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the
 LedgerOption = Annotated[
     Path | None, typer.Option("--ledger", help="Ledger file, instead of a config.")
 ]
-JsonRowsOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 class LabelChoice(str, Enum):

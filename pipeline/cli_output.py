@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="End with one line of JSON.")]
+JsonRowsOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 def print_rows(columns: tuple[str, ...], rows: list[list[str]]) -> None:

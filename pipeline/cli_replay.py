@@ -56,7 +56,11 @@ def replay(
     diff: DiffOption = None,
     page: Annotated[
         Path | None,
-        typer.Option("--report", help="Page for a browser to write: scores, worst frames, alarms."),
+        typer.Option(
+            "--report",
+            help="Page for a browser to write: scores, worst frames and what good patches came "
+            "nearest, alarms.",
+        ),
     ] = None,
     json_line: JsonOption = False,
 ) -> None:
@@ -80,16 +84,21 @@ def replay(
         typer.echo(f"warning: {warning}", err=True)
     known = match_labels(labels, opened.names()) if labels is not None else {}
     old = part_results(diff) if diff is not None else None
-    with new_ledger(ledger, force=force) as path:
-        with CountingView(Console(stderr=True), len(opened)) as view:
-            view.begin("replay")
-            run_replay(opened, path, pace, view.tick)
+    with (
+        new_ledger(ledger, force=force) as path,
+        CountingView(Console(stderr=True), len(opened)) as view,
+    ):
+        view.begin("replay")
+        run_replay(opened, path, pace, view.tick)
         done = report(path, opened.config.judge.score, known)
         differences = compare(old, part_results(path)) if old is not None else None
         if page is not None:
+            from pipeline.build import line_backbone
             from pipeline.report_pages import write_run_report
 
-            write_run_report(page, opened, path, done, differences)
+            view.begin("report")
+            backbone, _ = line_backbone(opened.config)
+            write_run_report(page, opened, path, done, backbone, differences, view.tick)
     _tell(done, differences, ledger, labelled=labels is not None, as_json=json_line)
 
 

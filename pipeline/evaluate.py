@@ -17,6 +17,7 @@ from pipeline.ablations import Row, ablation_rows, side_px
 from pipeline.backbones import BackboneChoiceError, load_backbone
 from pipeline.dataset_masks import check_sizes
 from pipeline.datasets import open_dataset
+from pipeline.evaluate_examples import KEPT, choose_examples
 from pipeline.evaluate_figures import MaskReader, figures
 from pipeline.evaluate_folder import (
     EvaluateError,
@@ -25,6 +26,7 @@ from pipeline.evaluate_folder import (
     RowFigures,
     files_digest,
 )
+from pipeline.evaluate_page import write_examples
 from pipeline.evaluate_report import (
     Table,
     ablation_table,
@@ -69,6 +71,8 @@ class Evaluation:
     seed: int = 0
     """Decides which training images are references."""
     published: bool = False
+    examples: int = 0
+    """Images of each category on a page; an ablation has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ def run_evaluate(console: Console, wanted: Evaluation) -> Outcome:
         run.score(view)
     outcome = run.outcome()
     write_tables(wanted.out, outcome.tables, outcome.rows, run.settings)
+    run.write_examples()
     return outcome
 
 
@@ -153,7 +158,8 @@ class _Run:
             self._rows.setdefault(row.backbone, []).append(row)
         self._finished: dict[str, dict[str, Finished]] = {}
         self._missing: dict[str, str] = {}
-        self._about = ""
+        self._about, self._side = "", 0
+        self._examples = 0 if wanted.ablation else wanted.examples
         self.images = len(self._rows) * sum(len(one.samples) for one in categories)
         self.settings = _settings(wanted)
 
@@ -177,7 +183,8 @@ class _Run:
                 view.warn(f"left out: {error}")
                 self._missing[name] = str(error)
                 continue
-            self._about = f"{choice.name} at {backbone.image_size} px"
+            self._side = backbone.image_size
+            self._about = f"{choice.name} at {self._side} px"
             if not name:
                 self.settings["model"] = model
             folder = EvaluateFolder(self._wanted.out, self.settings)
@@ -203,7 +210,8 @@ class _Run:
         """
         what = f"{key.rpartition('-')[0]} {category.name}" if rows[0].backbone else category.name
         kept = folder.load(key, category, self._wanted.root)
-        if kept is not None and kept.rows.keys() == {row.name for row in rows}:
+        names = {row.name for row in rows}
+        if kept and kept.rows.keys() == names and kept.examples.suffice(self._examples):
             view.resumed(what, len(category.samples))
             return kept
         view.begin(what, len(category.samples))
@@ -218,10 +226,7 @@ class _Run:
             view.warn(f"skipped {name}: {fault}")
         if self._wanted.ablation is None:
             folder.write_scores(category, first)
-        masks = MaskReader(
-            self._wanted.root, self._wanted.kind, self._wanted.masks, backbone.image_size
-        )
-        measured = {name: figures(one, category, masks) for name, one in scores.items()}
+        measured = {name: figures(one, category, self._masks()) for name, one in scores.items()}
         finished = Finished(
             files=files_digest(self._wanted.root, category),
             images=len(first.names),
@@ -231,10 +236,27 @@ class _Run:
                 name: RowFigures(values=one.values, notes=one.notes)
                 for name, one in measured.items()
             },
+            examples=choose_examples(first, category, max(KEPT, self._examples)),
         )
         folder.keep(key, category.name, finished)
         view.finished(what, _in_short(finished.rows[rows[0].name]))
         return finished
+
+    def _masks(self) -> MaskReader:
+        wanted = self._wanted
+        return MaskReader(wanted.root, wanted.kind, wanted.masks, self._side)
+
+    def write_examples(self) -> None:
+        """Write the page of examples, where one is wanted.
+
+        Raises:
+            LineError: A mask cannot be read, or the page cannot be written.
+        """
+        if self._examples:
+            kept = {name: one.examples for name, one in self._finished[""].items()}
+            about = f"{self._wanted.kind}, {self._about}"
+            masks, out = self._masks(), self._wanted.out
+            write_examples(out, about, self._categories, kept, self._examples, masks)
 
     def outcome(self) -> Outcome:
         """Return the figures and their tables.

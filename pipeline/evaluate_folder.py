@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge.errors import LineError
 from pipeline.batch_score import score_text, write_csv
+from pipeline.evaluate_examples import Examples
 from pipeline.image_folder import file_identity
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Finished(BaseModel):
     peak_mb: float | None
     """Most memory at once while it was scored; None where the system does not tell."""
     rows: dict[str, RowFigures]
+    examples: Examples
+    """Of the first row."""
 
 
 class EvaluateFolder:

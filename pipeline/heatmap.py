@@ -50,11 +50,30 @@ def strongest_box(
     mask = (patch_scores >= min(level, float(patch_scores[row, column]))).astype(np.uint8)
     _, labels = cv2.connectedComponents(mask, connectivity=8)
     rows, columns = np.nonzero(labels == labels[row, column])
+    return box_of(
+        (float(rows.min()), float(rows.max())),
+        (float(columns.min()), float(columns.max())),
+        affine,
+        frame,
+    )
+
+
+def box_of(
+    rows: tuple[float, float], columns: tuple[float, float], affine: Affine, frame: Box
+) -> Box:
+    """Return the box, in sensor pixels, of the patches of these rows and columns.
+
+    Args:
+        rows: The first and the last.
+        columns: Likewise.
+        affine: From the patch grid to sensor pixels, turned or not.
+        frame: The picture in sensor pixels; the box ends where it does.
+    """
     a, b, c, d, e, f = affine
     corners = [
         (a * u + b * v + c + 0.5, d * u + e * v + f + 0.5)
-        for u in (columns.min() - 0.5, columns.max() + 0.5)
-        for v in (rows.min() - 0.5, rows.max() + 0.5)
+        for u in (columns[0] - 0.5, columns[1] + 0.5)
+        for v in (rows[0] - 0.5, rows[1] + 0.5)
     ]
     xs, ys = zip(*corners, strict=True)
     left, top, width, height = frame

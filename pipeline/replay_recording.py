@@ -37,10 +37,10 @@ from pipeline.replay_sources import (
 from pipeline.results import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
-    from edge.frame import FrameKey
+    from edge.frame import Frame, FrameKey
     from edge.recording import Step as Recorded
     from edge.recording_files import ProblemKind
     from edge.recording_lines import Head
@@ -124,6 +124,16 @@ class RecordingReplay:
                 gates += 1
                 if gates > 1:
                     yield GateBegins()
+
+    def frames(self, keys: Collection[FrameKey]) -> Iterator[Frame]:
+        """Yield these frames once more, in order; one that is not there any more is left out."""
+        for one in self._frames:
+            if one.key in keys:
+                try:
+                    frame = one.load()
+                except RecordingError:
+                    continue
+                yield frame
 
     def _in_order(self) -> list[Recorded]:
         """Return the steps without the frames that nobody has said anything of."""

@@ -29,7 +29,7 @@ from pipeline.config_file import ConfigError
 from pipeline.results import Moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from edge.contract import Why
@@ -138,6 +138,10 @@ class ReplaySource(Protocol):
         """
         ...
 
+    def frames(self, keys: Collection[FrameKey]) -> Iterator[Frame]:
+        """Yield these frames once more, in order; one that is not there any more is left out."""
+        ...
+
 
 class FolderReplay:
     """The images directly in a folder as one camera."""
@@ -187,12 +191,24 @@ class FolderReplay:
 
     def steps(self) -> Iterator[Step]:
         """Yield each image, checked and cut as ingest does; one that cannot be used is unseen."""
+        return self._shown(range(1, len(self) + 1), self.config.camera[0].stale_frames)
+
+    def frames(self, keys: Collection[FrameKey]) -> Iterator[Frame]:
+        """Yield these frames once more, in order; one that is not there any more is left out."""
+        camera = self.config.camera[0].id
+        own = [n for n in range(1, len(self) + 1) if FrameKey(camera, self.boot, n) in keys]
+        for step in self._shown(own, stale_frames=0):
+            if isinstance(step, Seen):
+                yield step.frame
+
+    def _shown(self, numbers: Sequence[int], stale_frames: int) -> Iterator[Seen | Unseen]:
         settings = self.config.camera[0]
         clock = _FrameClock(settings.interval_ms or INTERVAL_MS)
         roi = None if crops_itself(settings) else settings.roi_px
-        camera = Camera(_Files(self._files), CameraChecks(settings.stale_frames, roi), clock)
+        files = _Files([self._files[number - 1] for number in numbers])
+        camera = Camera(files, CameraChecks(stale_frames, roi), clock)
         part_ids = PartIds(settings.id, settings.part_id, wait_ms=0)
-        for seq in range(1, len(self._files) + 1):
+        for seq in numbers:
             clock.frames = seq - 1
             picture = camera.take()
             if picture is None:

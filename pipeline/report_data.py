@@ -7,16 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import cv2
-
 from edge.frame import FrameKey
 from pipeline.evidence_encoder import encoded
 from pipeline.heatmap import decode_8bit, overlay
 from pipeline.ledger import open_for_reading, read_heatmap
+from pipeline.page import thumbnail
 from pipeline.regions import on_picture
-from pipeline.replay_sources import Seen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from sqlite_utils import Database
@@ -29,7 +28,6 @@ WORST = 24
 """Frames of the contact sheet."""
 SHOWN_PX = 240
 """Longer side of a picture in it."""
-JPEG_QUALITY = 85
 COLUMNS = (
     "camera", "seq", "part_id", "captured_at", "verdict", "reason", "score", "rescored",
     "threshold", "refined_score", "warn", "window_n", "latency_ms", "compute_ms",
@@ -119,27 +117,13 @@ def _worst(db: Database, score: str) -> list[Worst]:
     ]
 
 
-def pictures(source: ReplaySource, worst: list[Worst]) -> dict[FrameKey, bytes]:
-    """Return the worst frames with their heatmap as JPEG, for those that the source can show.
-
-    Raises:
-        LineError: A frame cannot be read.
-    """
+def pictures(source: ReplaySource, worst: Sequence[Worst]) -> dict[FrameKey, bytes]:
+    """Return the worst frames with their heatmap as JPEG, for those that are still there."""
     wanted = {one.key: one for one in worst}
-    found: dict[FrameKey, bytes] = {}
-    for step in source.steps() if wanted else ():
-        if isinstance(step, Seen) and (one := wanted.get(step.announcement.key)):
-            found[one.key] = _picture(step.frame, one)
-            if len(found) == len(wanted):
-                break
-    return found
+    return {frame.key: _picture(frame, wanted[frame.key]) for frame in source.frames(wanted.keys())}
 
 
 def _picture(frame: Frame, worst: Worst) -> bytes:
     pixels = decode_8bit(encoded(frame), str(frame.key))
     placed = on_picture(worst.affine, frame.offset_px)
-    whole = overlay(pixels, worst.patches, worst.level, placed)
-    scale = min(1.0, SHOWN_PX / max(whole.shape[:2]))
-    small = cv2.resize(whole, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    return data.tobytes()
+    return thumbnail(overlay(pixels, worst.patches, worst.level, placed), SHOWN_PX)

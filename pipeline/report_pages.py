@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from pipeline.replay_diff import DIFF_SHOWN
-from pipeline.report import run_sections, search_sections, write_page
+from pipeline.report import run_sections, search_sections, write_report
 from pipeline.report_data import pictures, read_run
+from pipeline.report_patches import nearest_patches
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from musc.backbone import Backbone
     from pipeline.replay_diff import RunDiff
     from pipeline.replay_report import RunReport
     from pipeline.replay_sources import ReplaySource
@@ -30,19 +32,23 @@ def write_run_report(
     source: ReplaySource,
     ledger: Path,
     done: RunReport,
+    backbone: Backbone,
     differences: RunDiff | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the page of a replay.
 
     Args:
         out: The file.
-        source: What was replayed; its worst frames are read once more.
+        source: What was replayed; its worst frames, and good ones, are read once more.
         ledger: Of the replay.
         done: Its figures.
+        backbone: Of the replay.
         differences: From an older ledger.
+        tick: Called for each frame that goes through the backbone once more.
 
     Raises:
-        LineError: A frame cannot be read, or the file cannot be written.
+        LineError: The ledger cannot be read, or the file cannot be written.
     """
     run = read_run(ledger, source.config.judge.score)
     changed = None
@@ -56,8 +62,9 @@ def write_run_report(
         "settings": source.config.digest,
         "warnings": "; ".join(source.warnings) or "-",
     }
-    sections = run_sections(run, summary, changed, pictures(source, run.worst))
-    write_page(out, f"Replay of {source.name}", sections)
+    peaks = nearest_patches(source, ledger, run.worst, backbone, tick)
+    sections = run_sections(run, summary, changed, pictures(source, run.worst), peaks)
+    write_report(out, f"Replay of {source.name}", sections)
 
 
 def write_search_report(out: Path, tuned: Tuned, goal: str) -> None:
@@ -71,7 +78,7 @@ def write_search_report(out: Path, tuned: Tuned, goal: str) -> None:
     held_out = held_out_rows(tuned, goal) if tuned.held_out else None
     sections = search_sections(goal, trials, columns, rows, _importances(tuned), held_out)
     changed = ", ".join(f"{key} = {new!r} (was {old!r})" for key, old, new in tuned.changed)
-    write_page(out, f"Search for {goal}: {changed or 'nothing is better'}", sections)
+    write_report(out, f"Search for {goal}: {changed or 'nothing is better'}", sections)
 
 
 def trial_rows(tuned: Tuned, goal: str) -> tuple[list[str], list[list[str]]]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pipeline.replay_sources import Seen, Unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from edge.frame import FrameKey
+    from edge.frame import Frame, FrameKey
     from pipeline.replay_sources import ReplaySource, Step
 
 
@@ -35,6 +35,10 @@ class Stretch:
     def names(self) -> Mapping[str, Sequence[FrameKey]]:
         """Return the frames of each name in the whole source: a table of labels is of all."""
         return self._source.names()
+
+    def frames(self, keys: Collection[FrameKey]) -> Iterator[Frame]:
+        """Yield these frames of the whole source."""
+        return self._source.frames(keys)
 
     def steps(self) -> Iterator[Step]:
         """Yield the steps of the stretch, in order."""

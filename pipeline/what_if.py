@@ -59,9 +59,22 @@ def what_if(parts: Parts, thresholds: Sequence[float], rules: Sequence[Alarm]) -
     Raises:
         ValueError: A rule does not look at parts.
     """
-    fails = parts.scores[None, :] >= np.asarray(thresholds, float)[:, None]
+    return answer(parts.scores[None, :] >= np.asarray(thresholds, float)[:, None], parts, rules)
+
+
+def answer(fails: Flags, parts: Parts, rules: Sequence[Alarm]) -> Answer:
+    """Answer for every way to decide with every rule.
+
+    Args:
+        fails: [ways, n], which parts fail; none without a result does.
+        parts: As they came.
+        rules: As :func:`what_if`.
+
+    Raises:
+        ValueError: A rule does not look at parts.
+    """
     each = [held(rule, fails, parts) for rule in rules]
-    shape = (len(thresholds), 0)
+    shape = (len(fails), 0)
     return Answer(
         fails.sum(axis=1),
         np.stack([_begins(one) for one in each], axis=1) if each else np.zeros(shape, np.int64),

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import io
-import subprocess
 from typing import TYPE_CHECKING, Any
 
-import cv2
-import numpy as np
 import pytest
+from browser import browse
 from factories import FakeBackbone, config
 from replay_rig import MODEL, SETTINGS, fake_scorer, replayed, rows, write_parts
 from rich.console import Console
 
 from pipeline import shared_runs
 from pipeline.counting_view import CountingView
+from pipeline.page import ReportError
 from pipeline.replay import open_source
 from pipeline.replay_diff import compare, part_results
 from pipeline.replay_report import report
-from pipeline.report import ReportError, run_sections, write_page
+from pipeline.report import run_sections, write_report
 from pipeline.report_data import COLUMNS, WORST, RunData, pictures, read_run
 from pipeline.report_pages import write_run_report, write_search_report
 from pipeline.tune import Search, Tuning, open_study
@@ -27,7 +26,6 @@ from pipeline.tune_space import Choices, varied
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIMIT_S = 100
 PARTS, DEFECTS = 40, (22, 31)
 LARGEST_BYTES = 15_000_000
 
@@ -37,24 +35,6 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Forty parts, two of them defective."""
     fake_scorer(monkeypatch)
     return write_parts(tmp_path / "images", PARTS, DEFECTS)
-
-
-def browse(chromium: str, page: Path) -> tuple[str, str, np.ndarray]:
-    """Open a page; return what it has become, what the browser complained of, and a picture."""
-    shot = page.with_suffix(".shot.png")
-    said = []
-    for action in (f"--screenshot={shot}", "--dump-dom"):
-        done = subprocess.run(
-            [
-                chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                f"--user-data-dir={page.parent / 'profile'}", "--enable-logging=stderr",
-                "--virtual-time-budget=20000", "--window-size=1100,2400", action, page.as_uri(),
-            ],
-            capture_output=True, text=True, timeout=LIMIT_S, check=True,
-        )  # fmt: skip
-        said.append(done)
-    complaints = [line for one in said for line in one.stderr.splitlines() if "CONSOLE" in line]
-    return said[1].stdout, "\n".join(complaints), cv2.imread(str(shot))
 
 
 @pytest.mark.timeout(300)
@@ -68,7 +48,12 @@ def test_report_of_a_replay_opens_in_a_browser(images: Path, tmp_path: Path, chr
     page = tmp_path / "report.html"
 
     write_run_report(
-        page, open_source(images, other), ledger, report(ledger, "raw", {}), differences
+        page,
+        open_source(images, other),
+        ledger,
+        report(ledger, "raw", {}),
+        FakeBackbone(),
+        differences,
     )
     became, complaints, shot = browse(chromium, page)
 
@@ -78,11 +63,37 @@ def test_report_of_a_replay_opens_in_a_browser(images: Path, tmp_path: Path, chr
     assert len(differences.differ) > 0
     assert all(row["part_id"] in became for row in rows(old) if row["verdict"] == "FAIL")
     judged = [row for row in rows(ledger, "heatmaps") if row["level"]]
-    assert became.count("data:image/jpeg;base64,") == min(WORST, len(judged)) > 10
+    shown = min(WORST, len(judged))
+    # Each has its heatmap and its worst patch; none passed, so there is no good one.
+    assert became.count("data:image/jpeg;base64,") == 2 * shown > 20
+    assert became.count("no good frame to compare it with") == shown
     # Not blank, and red where parts failed.
     red = (shot[:, :, 2] > 150) & (shot[:, :, 1] < 90) & (shot[:, :, 0] < 90)
     assert shot.std() > 10
     assert red.sum() > 50
+
+
+@pytest.mark.timeout(300)
+def test_worst_frames_stand_beside_good_patches(
+    images: Path, tmp_path: Path, chromium: str
+) -> None:
+    """Each has its heatmap, its worst patch and the three good ones nearest to it, in a row."""
+    settings = config(**SETTINGS)
+    ledger = replayed(images, tmp_path / "run.db", settings)
+    page, source = tmp_path / "report.html", open_source(images, settings)
+
+    write_run_report(page, source, ledger, report(ledger, "raw", {}), FakeBackbone())
+    became, complaints, shot = browse(chromium, page)
+
+    assert complaints == ""
+    shown = len(read_run(ledger, "raw").worst)
+    assert became.count('<div class="row crops">') == shown > 10
+    assert became.count('alt="worst patch of ') == shown
+    assert became.count('alt="patch of ') == 3 * shown
+    assert became.count("data:image/jpeg;base64,") == 5 * shown
+    # Patches are marked in yellow, which nothing else on the page is.
+    yellow = (shot[:, :, 2] > 200) & (shot[:, :, 1] > 160) & (shot[:, :, 0] < 140)
+    assert yellow.sum() > 20 * shown
 
 
 @pytest.mark.timeout(300)
@@ -96,7 +107,9 @@ def test_report_of_two_thousand_parts_is_small_and_opens(
     page = tmp_path / "many.html"
 
     whole = RunData(many, run.worst, run.alarms, run.events)
-    write_page(page, "many", run_sections(whole, {"n": 2000}, None, pictures(source, run.worst)))
+    write_report(
+        page, "many", run_sections(whole, {"n": 2000}, None, pictures(source, run.worst), {})
+    )
     became, complaints, _ = browse(chromium, page)
 
     assert page.stat().st_size < LARGEST_BYTES
@@ -141,10 +154,10 @@ def test_what_a_part_is_called_is_no_markup(tmp_path: Path) -> None:
     empty: dict[str, list[Any]] = {name: [] for name in [*COLUMNS, "deciding"]}
     run = RunData(empty, [], [], [])
 
-    sections = run_sections(run, {"<b>": "<script>alert(1)</script>"}, None, {})
+    sections = run_sections(run, {"<b>": "<script>alert(1)</script>"}, None, {}, {})
 
     page = tmp_path / "page.html"
-    write_page(page, "<i>", sections)
+    write_report(page, "<i>", sections)
     text = page.read_text(encoding="utf-8")
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)" in text
@@ -154,6 +167,6 @@ def test_what_a_part_is_called_is_no_markup(tmp_path: Path) -> None:
 def test_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """The message names the file, and nothing is left."""
     with pytest.raises(ReportError, match=r"report .*nowhere/page\.html: No such file"):
-        write_page(tmp_path / "nowhere" / "page.html", "a", [])
+        write_report(tmp_path / "nowhere" / "page.html", "a", [])
 
     assert not list(tmp_path.rglob("*.part"))

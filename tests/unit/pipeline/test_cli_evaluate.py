@@ -47,6 +47,8 @@ def test_tables_then_one_line_of_json(invoke: Callable[..., Result], tmp_path: P
     summary = json.loads(lines[-1])
     assert list(summary) == ["bottle", "cable", "mean"]
     assert all(tuple(figures) == MEASURES for figures in summary.values())
+    page = (tmp_path / "out/examples.html").read_text()
+    assert page.count("photo of ") == 12, "six of each, unless something else is said"
 
 
 def test_visa_has_its_own_neighbourhoods(invoke: Callable[..., Result], tmp_path: Path) -> None:
@@ -85,6 +87,7 @@ def test_rows_of_an_ablation(invoke: Callable[..., Result], tmp_path: Path) -> N
         ("folder", ("--shots", "1"), "go together"),
         ("folder", ("--references", "DIR"), "go together"),
         ("mvtec", ("--ablation", "colour"), "--ablation"),
+        ("mvtec", ("--examples", "-1"), "--examples"),
         ("coco", (), "--dataset"),
     ],
 )

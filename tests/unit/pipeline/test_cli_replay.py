@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 import typer
-from replay_rig import SETTINGS, fake_scorer, rows, write_parts
+from factories import FakeBackbone
+from replay_rig import MODEL, SETTINGS, fake_scorer, rows, write_parts
 from typer.testing import CliRunner
 
 from edge.errors import LineError
+from pipeline import build
 from pipeline.cli import app
 from pipeline.cli_replay import speed_factor
 from pipeline.run_identity import run_hash
@@ -136,6 +138,20 @@ def test_old_ledger_must_be_there(images: Path, tmp_path: Path) -> None:
     assert isinstance(done.exception, LineError)
     assert "none.db: no such file" in str(done.exception)
     assert not (tmp_path / "out.db").exists()
+
+
+def test_report_is_a_page(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the run's backbone once more, worst frames stand beside good patches."""
+    monkeypatch.setattr(build, "line_backbone", lambda _config: (FakeBackbone(), MODEL))
+    page = tmp_path / "page.html"
+
+    done = invoke(images, "--report", page)
+
+    assert done.exit_code == 0, done.output
+    text = page.read_text()
+    assert "<title>Replay of images</title>" in text
+    assert text.count('alt="worst patch of ') == 14, "each frame that was judged"
+    assert text.count('alt="patch of ') == 3 * 14
 
 
 @pytest.mark.parametrize(

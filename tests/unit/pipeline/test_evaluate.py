@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,55 @@ def wanted(tmp_path: Path, kind: DatasetKind = "mvtec", **changes: Any) -> Evalu
 def run(evaluation: Evaluation) -> Outcome:
     """Run without a terminal."""
     return run_evaluate(Console(file=io.StringIO()), evaluation)
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_every_layout_has_its_examples(tmp_path: Path, kind: DatasetKind) -> None:
+    """Each category shows so many images, each with its map, and with its mask where it has one."""
+    outcome = run(wanted(tmp_path, kind, examples=4))
+
+    page = (tmp_path / "out/examples.html").read_text()
+    categories = list(outcome.rows["MuSc"])
+    assert re.findall(r"<h2>(.*?)</h2>", page) == categories
+    assert len(re.findall(r'alt="photo of ', page)) == 4 * len(categories)
+    assert len(re.findall(r'alt="anomaly map of ', page)) == 4 * len(categories)
+    # Highest and lowest anomalous, highest good, highest anomalous.
+    assert len(re.findall(r'alt="mask of ', page)) == 3 * len(categories)
+
+
+def test_without_masks_examples_have_none(tmp_path: Path) -> None:
+    """Photo and map stand alone where the data set knows no masks."""
+    write_folder(tmp_path / "folder", masks=False)
+
+    run(wanted(tmp_path, "folder", examples=6))
+
+    page = (tmp_path / "out/examples.html").read_text()
+    assert page.count("<img") == 12
+    assert "mask of" not in page
+
+
+@pytest.mark.parametrize("changes", [{"examples": 0}, {"examples": 6, "ablation": "rscin"}])
+def test_no_examples_where_none_are_wanted(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Without examples, and of an ablation, there is no page."""
+    run(wanted(tmp_path, **changes))
+
+    assert not (tmp_path / "out/examples.html").exists()
+
+
+def test_example_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A photo that vanishes before the page is written leaves its place empty; its map stays."""
+    write = evaluate.write_examples
+
+    def lose_one(*arguments: Any) -> None:
+        (tmp_path / "folder/dent/00.png").unlink()
+        write(*arguments)
+
+    monkeypatch.setattr(evaluate, "write_examples", lose_one)
+    run(wanted(tmp_path, "folder", examples=12))
+
+    page = (tmp_path / "out/examples.html").read_text()
+    assert page.count("not there any more") == 1
+    assert page.count("anomaly map of") == 12
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
@@ -141,8 +191,8 @@ def test_unreadable_images_are_left_out_and_noted(tmp_path: Path) -> None:
 
 
 def test_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finished category is kept, a half-written one is redone, and the tables are the same."""
-    whole = run(wanted(tmp_path, out=tmp_path / "whole"))
+    """A finished category is kept, a half-written one is redone; tables and page are the same."""
+    whole = run(wanted(tmp_path, out=tmp_path / "whole", examples=6))
     scored: list[str] = []
     score = evaluate.CategoryScorer.score
 
@@ -154,16 +204,39 @@ def test_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(evaluate.CategoryScorer, "score", fail_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        run(wanted(tmp_path))
+        run(wanted(tmp_path, examples=6))
     (half,) = (tmp_path / "out/categories").iterdir()
     (half / "cable.json").write_text('{"files": "')
 
-    resumed = run(wanted(tmp_path))
+    resumed = run(wanted(tmp_path, examples=6))
 
     assert scored == [
         "bottle/test/dent/000.png", "cable/test/dent/000.png", "cable/test/dent/000.png",
     ]  # fmt: skip
     assert resumed.rows == whole.rows
+    pages = [(tmp_path / name / "examples.html").read_bytes() for name in ("whole", "out")]
+    assert pages[0] == pages[1]
+
+
+def test_finished_run_shows_more_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept shows as many images as a new run would; beyond that it is scored again."""
+    monkeypatch.setattr(evaluate, "KEPT", 5)
+    scored: list[str] = []
+    score = evaluate.CategoryScorer.score
+
+    def counted(self: Any, rows: Any) -> Any:
+        scored.append(self._names[0].partition("/")[0])
+        return score(self, rows)
+
+    monkeypatch.setattr(evaluate.CategoryScorer, "score", counted)
+    run(wanted(tmp_path, examples=0))
+    for count, again in ((5, []), (2, []), (7, ["bottle", "cable"]), (99, ["bottle", "cable"])):
+        scored.clear()
+        run(wanted(tmp_path, examples=count))
+        page = (tmp_path / "out/examples.html").read_text()
+
+        assert scored == again
+        assert page.count("photo of bottle/") == min(count, 10)
 
 
 def test_a_changed_image_is_scored_again(tmp_path: Path) -> None:

@@ -68,6 +68,26 @@ def test_camera_of_the_config(tmp_path: Path) -> None:
     assert seen.frame.offset_px == (7, 0)
 
 
+def test_frames_can_be_read_once_more(tmp_path: Path) -> None:
+    """Single frames are those of the steps, in order; what is gone or was never there is not."""
+    camera = {"id": "top", "kind": "synthetic", "interval_ms": 250, "roi_px": [7, 0, 14, 28]}
+    folder = write_parts(tmp_path / "images", 12)
+    source = FolderReplay(folder, config(camera=[camera]))
+    steps = {step.announcement.seq: step for step in source.steps()}
+    keys = [FrameKey("top", source.boot, seq) for seq in (11, 2, 5, 40)]
+    (folder / "5.png").unlink()
+
+    again = list(source.frames([*keys, FrameKey("c1", source.boot, 1)]))
+
+    assert [frame.key.seq for frame in again] == [2, 11]
+    for frame in again:
+        step = steps[frame.key.seq]
+        assert isinstance(step, Seen)
+        assert frame.announcement == step.announcement
+        assert frame.offset_px == (7, 0)
+        np.testing.assert_array_equal(frame.pixels, step.frame.pixels)
+
+
 def test_unusable_image_is_not_seen(tmp_path: Path) -> None:
     """A file that cannot be read keeps its number and part, and says why it is corrupt."""
     folder = write_parts(tmp_path / "images", 2)
