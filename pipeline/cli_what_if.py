@@ -99,6 +99,10 @@ def _rule(text: str) -> Alarm:
     Raises:
         BadParameter: It is none of these, or outside an alarm's limits.
     """
+    from pydantic import TypeAdapter, ValidationError
+
+    from pipeline.config_alarm import Alarm
+
     found = _RULE.fullmatch(text)
     if found is None:
         msg = f"--alarm {text}: wanted so many in a row (5), of the latest (3/20), or in (10/60s)"
@@ -110,10 +114,6 @@ def _rule(text: str) -> Alarm:
     elif period:
         name = f"{count}_in_{period.replace('.', '-')}_s"
         fields = {"name": name, "kind": "rate", "period_s": period}
-    from pydantic import TypeAdapter, ValidationError
-
-    from pipeline.config_alarm import Alarm
-
     adapter: TypeAdapter[Alarm] = TypeAdapter(Alarm)
     try:
         return adapter.validate_python({**fields, "count": count})

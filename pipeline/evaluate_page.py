@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
+
     from pipeline.dataset_samples import Category, Sample
     from pipeline.evaluate_examples import Example, Examples
     from pipeline.evaluate_figures import MaskReader
@@ -74,7 +76,9 @@ def write_examples(
     write_page(out / PAGE, f"Examples: {about}", pieces)
 
 
-def heat(patch_scores: Any, median: float, highest: float, size_px: tuple[int, int]) -> Image:  # noqa: ANN401 - an array
+def heat(
+    patch_scores: npt.NDArray[np.float32], median: float, highest: float, size_px: tuple[int, int]
+) -> Image:
     """Return an anomaly map as a picture, BGR.
 
     Args:

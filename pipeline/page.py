@@ -82,13 +82,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def thumbnail(image: Image, longer_px: int) -> bytes:
-    """Return an image (height, width[, 3]), mono or BGR, shrunk and as JPEG."""
-    return jpeg(shrunk(image, longer_px))
-
-
 def shrunk(image: Image, longer_px: int) -> Image:
-    """Return an image whose longer side has ``longer_px`` at most."""
+    """Return an image (height, width[, 3]) whose longer side has ``longer_px`` at most."""
     height, width = image.shape[:2]
     scale = min(1.0, longer_px / max(height, width))
     size = max(1, round(scale * width)), max(1, round(scale * height))

