@@ -33,7 +33,7 @@ from pipeline.stress_parts import (
 from pipeline.wheels import fetch_wheel, user_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -46,7 +46,7 @@ CALIBRATION = "calibration"
 """The stream without pictures."""
 PLAN = StressPlan()
 """How long the streams are."""
-_AS_THEY_CAME = ("iid", "poisoning")
+_AS_THEY_CAME = ("iid", "poisoning", "normals")
 """Streams of pictures that nothing was done to."""
 LEAST_WINDOWS = 3
 """Windows that the good parts must fill, so that no picture is compared with itself."""
@@ -148,31 +148,24 @@ def measure(
     benches = [
         SeedBench(rig, Belt(supply(seed), seed, least), plan, seed) for seed in range(stress.seeds)
     ]
+    outcomes: list[Outcome] = []
+
+    def show(bench: SeedBench, *, as_they_came: bool) -> None:
+        for name in stress.scenarios:
+            if (name in _AS_THEY_CAME) == as_they_came:
+                view.begin(f"{name}, seed {bench.seed}")
+                outcomes.extend(SCENARIOS[name].run(bench))
+        bench.forget_warm_up()
+
+    # Seeds draw from the same pictures, and a seed's streams compare the same pairs: what is
+    # wanted again soon is still remembered.
     for bench in benches if set(stress.scenarios) != {CALIBRATION} else ():
         view.begin(f"undisturbed, seed {bench.seed}")
         _ = bench.undisturbed
-        bench.forget_warm_up()
-    outcomes: list[Outcome] = []
-    for bench, name in _turns(benches, stress.scenarios):
-        for other in benches:
-            if other is not bench:
-                other.forget_warm_up()
-        view.begin(f"{name}, seed {bench.seed}")
-        outcomes += SCENARIOS[name].run(bench)
-    return sorted(outcomes, key=lambda one: list(SCENARIOS).index(one.scenario))
-
-
-def _turns(benches: Sequence[SeedBench], names: Sequence[str]) -> Iterator[tuple[SeedBench, str]]:
-    """All seeds of the streams of pictures as they came, then each seed's other streams.
-
-    Seeds draw from the same pictures, and a seed's streams begin with the same parts:
-    what is wanted again soon is still remembered.
-    """
-    for name in names:
-        if name in _AS_THEY_CAME:
-            yield from ((bench, name) for bench in benches)
+        show(bench, as_they_came=True)
     for bench in benches:
-        yield from ((bench, name) for name in names if name not in _AS_THEY_CAME)
+        show(bench, as_they_came=False)
+    return sorted(outcomes, key=lambda one: list(SCENARIOS).index(one.scenario))
 
 
 def _supply(stress: Stress) -> Callable[[int], Supply]:
