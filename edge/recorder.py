@@ -6,7 +6,8 @@ as such; a disk that is full or fails ends the recording of this process. Either
 is one fault to tell the ledger, and inspection goes on.
 
 Killed at any moment, it leaves whole lines and at most one torn one, and no line of a
-frame whose file is not whole: the file gets its name first, then its line is appended.
+frame whose file is not whole: the file gets its name first, then its line is appended. A
+process that goes on takes the torn line off first, and says so in its place.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 
 from edge.frame import Frame
-from edge.recording_files import RecordingError
-from edge.recording_lines import FRAMES_FOLDER, Ended, NotRecorded, StoredFrame, frame_file
+from edge.recording_files import RecordingError, take_torn_off, torn_words
+from edge.recording_lines import FRAMES_FOLDER, Cut, Ended, NotRecorded, StoredFrame, frame_file
 from edge.wire import DETAIL_LIMIT
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class RecordingFault(NamedTuple):
     """An event for the ledger: what is not recorded, and why."""
 
     kind: str
-    """``recording_full`` or ``recording_failed``."""
+    """``recording_full``, ``recording_failed`` or ``recording_torn``."""
     detail: dict[str, str | int | float]
 
 
@@ -188,12 +189,15 @@ class Recorder:
             self._end("io_error", f"{type(error).__name__}: {error}")
 
     def _go_on(self) -> None:
-        """Count what an earlier process has written, and end the line that it was killed in."""
-        size = os.fstat(self._file).st_size
+        """Count what an earlier process has written, and take off what it was killed in."""
+        torn = take_torn_off(self._file)
         frames = (self._index.parent / FRAMES_FOLDER).rglob("*.png")
-        self._used_bytes = size + sum(path.stat().st_size for path in frames)
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            self._append(b"\n")
+        self._used_bytes = os.fstat(self._file).st_size
+        self._used_bytes += sum(path.stat().st_size for path in frames)
+        if torn:
+            detail = torn_words(torn)
+            self._append_line(Cut(at=self._now(), size_bytes=len(torn), detail=detail))
+            self._fault("recording_torn", "torn_line", f"{detail}, taken off")
 
     def _write(self, item: BaseModel | Frame) -> None:
         if not isinstance(item, Frame):
@@ -248,12 +252,14 @@ class Recorder:
         return False
 
     def _append(self, content: bytes) -> None:
-        """Write at the end of the index, whole.
+        """Write at the end of the index, whole or not at all.
 
         Raises:
-            OSError: With a part of it written, perhaps.
+            OSError: It is not written.
         """
-        if os.write(self._file, content) != len(content):
+        written = os.write(self._file, content)
+        if written != len(content):
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._used_bytes += len(content)
 
