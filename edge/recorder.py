@@ -100,8 +100,11 @@ class Recorder:
         self._waiting: queue.SimpleQueue[BaseModel | Frame | None] = queue.SimpleQueue()
         # Each is written by one thread alone.
         self._given_bytes = self._done_bytes = 0
-        self._used_bytes = 0
-        self._ended = self._hurries = False
+        self.used_bytes = 0
+        """What index and frames take, those of earlier processes too."""
+        self.ended: EndWhy | None = None
+        """Why nothing more is written; None while it is."""
+        self._hurries = self._closed = False
         self._faults: queue.SimpleQueue[RecordingFault] = queue.SimpleQueue()
         self._queue_was_full = False
         self.frames = 0
@@ -111,9 +114,14 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
+    @property
+    def behind(self) -> bool:
+        """Whether half of the room for frames is taken."""
+        return self._waits(0) > self._waiting_limit_bytes // 2
+
     def put(self, line: BaseModel) -> None:
         """Hand over a line; it must not change any more."""
-        if self._ended:
+        if self.ended is not None:
             return
         if self._waits(LINE_BYTES) > self._waiting_limit_bytes + LINES_LIMIT_BYTES:
             self._leave_out()
@@ -123,7 +131,7 @@ class Recorder:
 
     def put_frame(self, frame: Frame) -> None:
         """Hand over a frame whose pixels must not change any more."""
-        if self._ended:
+        if self.ended is not None:
             self.left_out += 1
             return
         size = _waiting_bytes(frame)
@@ -146,7 +154,13 @@ class Recorder:
                 return faults
 
     def close(self, limit_s: float) -> None:
-        """Write what can be written within the limit; frames beyond it are named and left out."""
+        """Write what can be written within the limit; frames beyond it are named and left out.
+
+        More calls do nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
         self._waiting.put(None)
         self._thread.join(limit_s)
         if self._thread.is_alive():
@@ -179,7 +193,7 @@ class Recorder:
 
     def _attempt(self, work: Callable[..., None], *given: BaseModel | Frame) -> None:
         """Do a step of the work, unless the recording has ended; let no failure out."""
-        if self._ended:
+        if self.ended is not None:
             return
         try:
             work(*given)
@@ -192,8 +206,8 @@ class Recorder:
         """Count what an earlier process has written, and take off what it was killed in."""
         torn = take_torn_off(self._file)
         frames = (self._index.parent / FRAMES_FOLDER).rglob("*.png")
-        self._used_bytes = os.fstat(self._file).st_size
-        self._used_bytes += sum(path.stat().st_size for path in frames)
+        self.used_bytes = os.fstat(self._file).st_size
+        self.used_bytes += sum(path.stat().st_size for path in frames)
         if torn:
             detail = torn_words(torn)
             self._append_line(Cut(at=self._now(), size_bytes=len(torn), detail=detail))
@@ -235,7 +249,7 @@ class Recorder:
         whole = path.parent.with_name(PART_FILE)
         whole.write_bytes(content)
         whole.replace(path)
-        self._used_bytes += len(content)
+        self.used_bytes += len(content)
         self._append_line(line)
         self.frames += 1
 
@@ -246,7 +260,7 @@ class Recorder:
 
     def _has_room(self, size: int) -> bool:
         """Tell whether so much may be written; end the recording where it may not."""
-        if self._used_bytes + size <= self._max_bytes:
+        if self.used_bytes + size <= self._max_bytes:
             return True
         self._end("limit_reached", f"{self._max_bytes} bytes are its share of record.max_bytes")
         return False
@@ -261,11 +275,11 @@ class Recorder:
         if written != len(content):
             os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._used_bytes += len(content)
+        self.used_bytes += len(content)
 
     def _end(self, why: EndWhy, detail: str) -> None:
         """Record nothing more; say so in the index, where that can still be written."""
-        self._ended = True
+        self.ended = why
         line = Ended(at=self._now(), why=why, detail=detail)
         with suppress(OSError):
             self._append(line.model_dump_json().encode() + b"\n")

@@ -29,6 +29,7 @@ from pipeline.cli_keys import keys
 from pipeline.cli_ledger import alarms, events, print_hash, print_rates, review
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
 from pipeline.cli_plc import plc_sim
+from pipeline.cli_record import record
 from pipeline.cli_replay import replay
 from pipeline.cli_send import send
 from pipeline.cli_stress import stress
@@ -308,7 +309,7 @@ def verdicts(
     print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
 
 
-for command in (events, alarms, review, send, keys, doctor, replay, stress, tune):
+for command in (events, alarms, review, send, keys, doctor, record, replay, stress, tune):
     app.command()(command)
 app.command("plc-sim")(plc_sim)
 app.add_typer(bench_app, name="bench")

@@ -1,4 +1,4 @@
-"""A recording of a line is begun: its folder, the windows that the scorer starts from, its writers.
+"""A recording is begun: its folder, the windows that a scorer starts from, its writers.
 
 Begun once, before any process of the line runs, in a folder that is new or empty: two runs
 in one recording could not be told apart. Gate and cameras then write an index each, and go
@@ -29,8 +29,14 @@ LINE_SHARE = 20
 TAKEN_NAMES = {WINDOWS_FOLDER, FRAMES_FOLDER}
 
 
-def begin_recording(config: Config, folder: Path, clock: Clock) -> None:
+def begin_recording(config: Config, folder: Path, clock: Clock, *, windows: bool = True) -> None:
     """Make the folder, and put into it what the line starts from.
+
+    Args:
+        config: Of the cameras that are recorded.
+        folder: New or empty.
+        clock: Says when it began.
+        windows: Whether a scorer starts, from the windows of the state folder.
 
     Raises:
         RecordingError: The folder is not empty or not writable, or a camera has the
@@ -45,9 +51,9 @@ def begin_recording(config: Config, folder: Path, clock: Clock) -> None:
         if any(folder.iterdir()):
             msg = f"{folder}: not empty; a recording needs a folder of its own"
             raise RecordingError(msg)
-        windows = config.line.state_path / WINDOWS_FOLDER
-        if windows.is_dir():
-            shutil.copytree(windows, folder / WINDOWS_FOLDER)
+        kept = config.line.state_path / WINDOWS_FOLDER
+        if windows and kept.is_dir():
+            shutil.copytree(kept, folder / WINDOWS_FOLDER)
         write_head(folder, _head(config, clock))
     except OSError as error:
         # copytree gathers the errors of its files in one without a text of its own.

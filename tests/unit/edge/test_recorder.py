@@ -180,6 +180,22 @@ def test_close_names_what_it_does_not_write_any_more(index: Path, slow: Slow) ->
     assert {line.why for line in lines if isinstance(line, NotRecorded)} == {"stopped"}
 
 
+def test_writer_is_behind_where_half_of_its_room_is_taken(index: Path, slow: Slow) -> None:
+    """Whoever can wait is told to before frames are left out."""
+    recorder = Recorder(index, 10_000_000, lambda: START, waiting_limit_bytes=4 * FRAME_BYTES)
+    said = [recorder.behind]
+    for seq in (1, 2, 3):
+        recorder.put_frame(frame(seq))
+        said.append(recorder.behind)
+
+    slow.may_go_on.set()
+    recorder.close(made.LIMIT_S)
+    recorder.close(made.LIMIT_S)
+
+    assert said == [False, False, False, True]
+    assert (recorder.behind, recorder.left_out, recorder.frames) == (False, 0, 3)
+
+
 def test_budget_ends_the_recording(index: Path) -> None:
     """At its share of the bytes it stops, says so once in index and ledger, and counts on."""
     frames = [frame(seq) for seq in range(1, 40)]
