@@ -233,6 +233,8 @@ class Recording:
 
     def _find_gaps(self, camera: str) -> None:
         """Note the numbers that were counted and of which there is no line."""
+        if self.head.excerpt:
+            return
         index = self.indexes[camera]
         numbers = {key.seq for key in self._frames if key.camera == camera}
         counted = [line.seq for line in index if isinstance(line, Begins)]

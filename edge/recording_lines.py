@@ -63,6 +63,8 @@ class Head(_Line):
     config: dict[str, Any]
     """The whole config as JSON, without secrets."""
     config_digest: Digest
+    excerpt: bool = False
+    """Whether frames were chosen from a longer run: numbers are missing on purpose."""
 
 
 class StoredFrame(_Line):

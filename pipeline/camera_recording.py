@@ -24,7 +24,7 @@ from pipeline.config_file import ConfigError
 from pipeline.ingest_stage import END_RECORD_S, ingest_settings
 from pipeline.line_keys import line_keys
 from pipeline.record_view import CameraProgress
-from pipeline.recording_start import begin_recording, camera_index
+from pipeline.recording_start import begin_recording, camera_index, only_cameras
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,22 +71,15 @@ def choose_cameras(config: Config, ids: Sequence[str]) -> Config:
     Raises:
         ConfigError: No such camera, or one that only a gate could trigger.
     """
-    unknown = sorted(set(ids) - {camera.id for camera in config.camera})
-    if unknown:
-        there = ", ".join(camera.id for camera in config.camera)
-        msg = f"camera {unknown[0]!r}: not in the config; there are {there}"
-        raise ConfigError(msg)
-    cameras = [camera for camera in config.camera if not ids or camera.id in ids]
-    for camera in cameras:
+    chosen = only_cameras(config, ids) if ids else config
+    for camera in chosen.camera:
         if camera.trigger == "software" and not camera.part_endpoint:
             msg = (
                 f"camera {camera.id}: trigger = 'software' without part_endpoint: "
                 "there is no gate that tells parts, so nothing would trigger it"
             )
             raise ConfigError(msg)
-    views = [view for view in config.part.views if not ids or view in ids]
-    part = config.part.model_copy(update={"views": views})
-    return config.model_copy(update={"camera": cameras, "part": part})
+    return chosen
 
 
 def record_cameras(

@@ -15,8 +15,11 @@ from edge.recorder import Recorder
 from edge.recording_files import RecordingError, write_head
 from edge.recording_lines import FRAMES_FOLDER, INDEX_FILE, LINE_FILE, WINDOWS_FOLDER, Head
 from edge.sources.stream_url import is_url, shown_url
+from pipeline.config_file import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+    from datetime import datetime
     from pathlib import Path
 
     from edge.clock import Clock
@@ -54,7 +57,7 @@ def begin_recording(config: Config, folder: Path, clock: Clock, *, windows: bool
         kept = config.line.state_path / WINDOWS_FOLDER
         if windows and kept.is_dir():
             shutil.copytree(kept, folder / WINDOWS_FOLDER)
-        write_head(folder, _head(config, clock))
+        write_head(folder, recording_head(config, clock.now()))
     except OSError as error:
         # copytree gathers the errors of its files in one without a text of its own.
         msg = f"{folder}: {error.strerror or error}"
@@ -82,12 +85,34 @@ def line_index(config: Config, folder: Path, clock: Clock) -> Recorder:
     return Recorder(folder / LINE_FILE, config.record.max_bytes // LINE_SHARE, clock.now)
 
 
-def _head(config: Config, clock: Clock) -> Head:
+def only_cameras(config: Config, ids: Collection[str]) -> Config:
+    """Return the config of a line that has these cameras alone.
+
+    Raises:
+        ConfigError: No such camera.
+    """
+    there = [camera.id for camera in config.camera]
+    unknown = sorted(set(ids) - set(there))
+    if unknown:
+        msg = f"camera {unknown[0]!r}: not in the config; there are {', '.join(there)}"
+        raise ConfigError(msg)
+    views = [view for view in config.part.views if view in ids]
+    return config.model_copy(
+        update={
+            "camera": [camera for camera in config.camera if camera.id in ids],
+            "part": config.part.model_copy(update={"views": views}),
+        }
+    )
+
+
+def recording_head(config: Config, begins_at: datetime, *, excerpt: bool = False) -> Head:
+    """Return what is said of a recording: the cameras of the config, and no secret of it."""
     return Head(
-        created_at=clock.now(),
+        created_at=begins_at,
         cameras=tuple(camera.id for camera in config.camera),
         config=_without_secrets(config),
         config_digest=config.digest,
+        excerpt=excerpt,
     )
 
 

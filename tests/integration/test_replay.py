@@ -9,12 +9,15 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from chaos import ROOT_TOPIC, Ears
 from lines import running, write_config
 from replay_rig import replayed, rows
 
+from edge.recording import Recording
+from edge.sources.folder import decode_image
 from pipeline.config_file import load_config
 from pipeline.run_identity import run_hash
 from pipeline.solar_cells import select_cells, write_cells
@@ -101,6 +104,42 @@ def test_recorded_line_replays_to_an_equal_hash(
     assert dropped(line) >= DROPS
     assert {row["kind"] for row in rows(first, "events")} >= {"pin", "reset"}
     assert [run_hash(first), run_hash(other)] == [run_hash(live)] * 2
+
+
+def test_kept_images_are_exported_bit_by_bit(
+    tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
+) -> None:
+    """What a line kept of the frames that it judged is a recording of their pixels, replayed."""
+    write_cells(select_cells(solar_cells_wheel, frames=40, defect_share=0.1), tmp_path / "cells")
+    camera = {"id": "c1", "kind": "folder", "path": "cells"}
+    config = write_config(tmp_path, weights_file, camera=[camera], evidence={"keep": "all"})
+    with running(config) as line:
+        assert line.wait() == 0, line.text()
+    judged = [row for row in line.rows() if row["verdict"] != "NO_RESULT"]
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "-m", "pipeline", "verdicts"),
+            *("--config", str(config), "--export", str(tmp_path / "out"), "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    counts = (told["frames"], told["not_kept"], told["gone"], told["damaged"])
+    assert counts == (len(judged), 40 - len(judged), 0, 0)
+    frames = Recording(tmp_path / "out").frames("c1")
+    for frame, row in zip(frames, judged, strict=True):
+        assert frame.key.seq == row["seq"]
+        pixels = decode_image((tmp_path / "cells" / row["origin"]).read_bytes())
+        assert np.array_equal(frame.load().pixels, pixels)
+    again = rows(replayed(tmp_path / "out", tmp_path / "again.db"))
+    assert [row["part_id"] for row in again] == [row["part_id"] for row in judged]
+    assert again[-1]["verdict"] in {"PASS", "FAIL"}
 
 
 def test_folder_replays_to_what_a_line_says_of_it(
