@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SourcesArgument = Annotated[
     list[Path],
-    typer.Argument(metavar="REC|DIR...", help="Recordings, or folders of images."),
+    typer.Argument(metavar="REC|DIR", help="Recordings, or folders of images."),
 ]
 LabelsOption = Annotated[
     list[Path] | None,

@@ -93,3 +93,42 @@ def test_kill_leaves_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     seen = [row for row in rows(ledger) if row["reason"] != "dropped"]
     assert len(source) == len(rows(ledger))
     assert len(seen) == sum(bool(frame.stored) for c in CAMERAS for frame in found.frames(c)) >= 40
+
+
+def test_torn_recording_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A camera's process that finds a torn line takes it off, names it, and writes after it."""
+    with recording(tmp_path) as process:
+        await_frames(tmp_path, process, 20)
+        process.kill()
+        process.communicate(timeout=LIMIT_S)
+    index = tmp_path / "rec" / "c1" / "index.jsonl"
+    whole = index.read_bytes()
+    index.write_bytes(whole[: whole.rstrip().rfind(b"\n") + 1 + 40])
+    before = len(Recording(tmp_path / "rec").frames("c1"))
+    belt = {"id": "c1", "kind": "synthetic", "interval_ms": 10, "frames": 5}
+    config = tmp_path / "again.toml"
+    config.write_text(tomli_w.dumps({"camera": [belt], "part": {"deadline_ms": 50}}))
+
+    done = subprocess.run(
+        [
+            *(sys.executable, "-W", "error", "-m", "pipeline", "ingest", "--camera", "c1"),
+            *("--config", str(config), "--record", str(tmp_path / "rec")),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=LIMIT_S,
+    )
+
+    found = Recording(tmp_path / "rec")
+    cuts = [problem.detail for problem in found.problems if problem.kind == "cut"]
+    assert done.returncode == 0, done.stderr
+    assert [cut.startswith("the last 40 bytes are a torn line") for cut in cuts] == [True]
+    assert f"{cuts[0]}, taken off" in done.stderr
+    assert len({frame.key.boot for frame in found.frames("c1")}) == 2
+    assert len(found.frames("c1")) == before + 5
+    assert found.counts()["torn_line"] == found.counts()["damaged_line"] == 0
+    fake_scorer(monkeypatch)
+    source = open_source(tmp_path / "rec", None)
+    replayed(tmp_path / "rec", tmp_path / "out.db")
+    assert any(warning.startswith("1 cut: c1/index.jsonl") for warning in source.warnings)
