@@ -1,14 +1,13 @@
-"""What the gate is told of a camera: every frame numbered, named, and announced or lost.
+"""What is told of a camera: every frame numbered, named, and announced or lost.
 
-Each trigger gets its number from a counter on disk before anything else
-happens, also one that yielded no picture and one whose part was only told. The
-notices are kept until the gate acknowledges them.
+Each trigger gets its number before anything else happens, also one that yielded
+no picture and one whose part was only told.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge.contract import CameraCounts
 from edge.frame import ORIGIN_LIMIT, Announcement
@@ -20,9 +19,17 @@ if TYPE_CHECKING:
 
     from edge.camera import Picture
     from edge.clock import Clock
-    from edge.counter import DurableCounter
-    from edge.notices import NoticeOutbox
+    from edge.counter import TriggerCounter
+    from edge.notices import Notice
     from edge.sources import CameraEvent
+
+
+class Notices(Protocol):
+    """Whoever is told."""
+
+    def put(self, note: Notice, now_ns: int) -> None:
+        """Take a notice."""
+        ...
 
 
 class Announcer:
@@ -33,8 +40,8 @@ class Announcer:
         camera: str,
         boot: str,
         part_ids: PartIds,
-        counter: DurableCounter,
-        notices: NoticeOutbox,
+        counter: TriggerCounter,
+        notices: Notices,
         clock: Clock,
     ) -> None:
         """Begin with nothing told."""

@@ -1,14 +1,15 @@
-"""The durable count of a camera's triggers: every frame's number, across restarts.
+"""The count of a camera's triggers: every frame's number.
 
-One small file a camera, written and synced before the number is used for
-anything, so that no power loss can give the same number twice.
+A line's count is durable, across restarts: one small file a camera, written and
+synced before the number is used for anything, so that no power loss can give
+the same number twice. A count that nothing goes on with begins at 0.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edge.errors import LineError
 from edge.frame import SEQ_LIMIT
@@ -21,6 +22,39 @@ COUNTER_DIGITS = 20
 
 class CounterError(LineError):
     """The counter cannot be used; the message names the file."""
+
+
+class TriggerCounter(Protocol):
+    """Gives each trigger its number."""
+
+    value: int
+    """The last number that was given."""
+
+    def next(self) -> int:
+        """Count one trigger."""
+        ...
+
+    def take(self, count: int) -> range:
+        """Count several triggers; return their numbers."""
+        ...
+
+
+class FreshCounter:
+    """Counts from 1, and is forgotten with the process."""
+
+    def __init__(self) -> None:
+        """Begin before the first trigger."""
+        self.value = 0
+
+    def next(self) -> int:
+        """Count one trigger."""
+        return self.take(1)[0]
+
+    def take(self, count: int) -> range:
+        """Count several triggers; return their numbers."""
+        first = self.value + 1
+        self.value += max(0, count)
+        return range(first, self.value + 1)
 
 
 class DurableCounter:

@@ -6,7 +6,8 @@ as such; a disk that is full or fails ends the recording of this process. Either
 is one fault to tell the ledger, and inspection goes on.
 
 Killed at any moment, it leaves whole lines and at most one torn one, and no line of a
-frame whose file is not whole: the file gets its name first, then its line is appended.
+frame whose file is not whole: the file gets its name first, then its line is appended. A
+process that goes on takes the torn line off first, and says so in its place.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 
 from edge.frame import Frame
-from edge.recording_files import RecordingError
-from edge.recording_lines import FRAMES_FOLDER, Ended, NotRecorded, StoredFrame, frame_file
+from edge.recording_files import RecordingError, take_torn_off, torn_words
+from edge.recording_lines import FRAMES_FOLDER, Cut, Ended, NotRecorded, StoredFrame, frame_file
 from edge.wire import DETAIL_LIMIT
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class RecordingFault(NamedTuple):
     """An event for the ledger: what is not recorded, and why."""
 
     kind: str
-    """``recording_full`` or ``recording_failed``."""
+    """``recording_full``, ``recording_failed`` or ``recording_torn``."""
     detail: dict[str, str | int | float]
 
 
@@ -99,8 +100,11 @@ class Recorder:
         self._waiting: queue.SimpleQueue[BaseModel | Frame | None] = queue.SimpleQueue()
         # Each is written by one thread alone.
         self._given_bytes = self._done_bytes = 0
-        self._used_bytes = 0
-        self._ended = self._hurries = False
+        self.used_bytes = 0
+        """What index and frames take, those of earlier processes too."""
+        self.ended: EndWhy | None = None
+        """Why nothing more is written; None while it is."""
+        self._hurries = self._closed = False
         self._faults: queue.SimpleQueue[RecordingFault] = queue.SimpleQueue()
         self._queue_was_full = False
         self.frames = 0
@@ -110,9 +114,14 @@ class Recorder:
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
+    @property
+    def behind(self) -> bool:
+        """Whether half of the room for frames is taken."""
+        return self._waits(0) > self._waiting_limit_bytes // 2
+
     def put(self, line: BaseModel) -> None:
         """Hand over a line; it must not change any more."""
-        if self._ended:
+        if self.ended is not None:
             return
         if self._waits(LINE_BYTES) > self._waiting_limit_bytes + LINES_LIMIT_BYTES:
             self._leave_out()
@@ -122,7 +131,7 @@ class Recorder:
 
     def put_frame(self, frame: Frame) -> None:
         """Hand over a frame whose pixels must not change any more."""
-        if self._ended:
+        if self.ended is not None:
             self.left_out += 1
             return
         size = _waiting_bytes(frame)
@@ -145,7 +154,13 @@ class Recorder:
                 return faults
 
     def close(self, limit_s: float) -> None:
-        """Write what can be written within the limit; frames beyond it are named and left out."""
+        """Write what can be written within the limit; frames beyond it are named and left out.
+
+        More calls do nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
         self._waiting.put(None)
         self._thread.join(limit_s)
         if self._thread.is_alive():
@@ -178,7 +193,7 @@ class Recorder:
 
     def _attempt(self, work: Callable[..., None], *given: BaseModel | Frame) -> None:
         """Do a step of the work, unless the recording has ended; let no failure out."""
-        if self._ended:
+        if self.ended is not None:
             return
         try:
             work(*given)
@@ -188,12 +203,15 @@ class Recorder:
             self._end("io_error", f"{type(error).__name__}: {error}")
 
     def _go_on(self) -> None:
-        """Count what an earlier process has written, and end the line that it was killed in."""
-        size = os.fstat(self._file).st_size
+        """Count what an earlier process has written, and take off what it was killed in."""
+        torn = take_torn_off(self._file)
         frames = (self._index.parent / FRAMES_FOLDER).rglob("*.png")
-        self._used_bytes = size + sum(path.stat().st_size for path in frames)
-        if size and os.pread(self._file, 1, size - 1) != b"\n":
-            self._append(b"\n")
+        self.used_bytes = os.fstat(self._file).st_size
+        self.used_bytes += sum(path.stat().st_size for path in frames)
+        if torn:
+            detail = torn_words(torn)
+            self._append_line(Cut(at=self._now(), size_bytes=len(torn), detail=detail))
+            self._fault("recording_torn", "torn_line", f"{detail}, taken off")
 
     def _write(self, item: BaseModel | Frame) -> None:
         if not isinstance(item, Frame):
@@ -231,7 +249,7 @@ class Recorder:
         whole = path.parent.with_name(PART_FILE)
         whole.write_bytes(content)
         whole.replace(path)
-        self._used_bytes += len(content)
+        self.used_bytes += len(content)
         self._append_line(line)
         self.frames += 1
 
@@ -242,24 +260,26 @@ class Recorder:
 
     def _has_room(self, size: int) -> bool:
         """Tell whether so much may be written; end the recording where it may not."""
-        if self._used_bytes + size <= self._max_bytes:
+        if self.used_bytes + size <= self._max_bytes:
             return True
         self._end("limit_reached", f"{self._max_bytes} bytes are its share of record.max_bytes")
         return False
 
     def _append(self, content: bytes) -> None:
-        """Write at the end of the index, whole.
+        """Write at the end of the index, whole or not at all.
 
         Raises:
-            OSError: With a part of it written, perhaps.
+            OSError: It is not written.
         """
-        if os.write(self._file, content) != len(content):
+        written = os.write(self._file, content)
+        if written != len(content):
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._used_bytes += len(content)
+        self.used_bytes += len(content)
 
     def _end(self, why: EndWhy, detail: str) -> None:
         """Record nothing more; say so in the index, where that can still be written."""
-        self._ended = True
+        self.ended = why
         line = Ended(at=self._now(), why=why, detail=detail)
         with suppress(OSError):
             self._append(line.model_dump_json().encode() + b"\n")

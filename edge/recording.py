@@ -29,6 +29,7 @@ from edge.recording_lines import (
     LINE_FILE,
     LINE_LINES,
     WINDOWS_FOLDER,
+    Cut,
     Ended,
     GateSaid,
     IndexLine,
@@ -184,7 +185,7 @@ class Recording:
 
     def _step(self, line: LineLine) -> Step | None:
         """Return what a line of the gate stands for; None where that stands elsewhere."""
-        if isinstance(line, Ended):
+        if isinstance(line, Ended | Cut):
             return None
         if not isinstance(line, Inspected | Result):
             return line
@@ -195,6 +196,10 @@ class Recording:
     def _note(self, kind: ProblemKind, where: str, detail: str = "", count: int = 1) -> None:
         self.problems.append(Problem(kind, where, detail or PROBLEM_MEANINGS[kind], count))
 
+    def _note_end(self, where: str, line: Ended | Cut) -> None:
+        why = "" if isinstance(line, Cut) else f"{line.why}: "
+        self._note(line.kind, where, why + line.detail)
+
     def _take_index(self, camera: str) -> None:
         """Gather a camera's frames from its lines."""
         for line in self.indexes[camera]:
@@ -202,8 +207,8 @@ class Recording:
                 self._began.setdefault(camera, line.seq)
             elif isinstance(line, NotRecorded):
                 self._note("not_recorded", f"{camera}/{line.boot}/{line.seq}", line.why)
-            elif isinstance(line, Ended):
-                self._note("ended", f"{camera}/{INDEX_FILE}", f"{line.why}: {line.detail}")
+            elif isinstance(line, Ended | Cut):
+                self._note_end(f"{camera}/{INDEX_FILE}", line)
             elif isinstance(line, Announced | Lost | StoredFrame):
                 self._take_frame(camera, line)
         self._find_gaps(camera)
@@ -228,6 +233,8 @@ class Recording:
 
     def _find_gaps(self, camera: str) -> None:
         """Note the numbers that were counted and of which there is no line."""
+        if self.head.excerpt:
+            return
         index = self.indexes[camera]
         numbers = {key.seq for key in self._frames if key.camera == camera}
         counted = [line.seq for line in index if isinstance(line, Begins)]
@@ -243,8 +250,8 @@ class Recording:
         """Join what the gate said to the frames."""
         strangers: dict[str, list[FrameKey]] = defaultdict(list)
         for line in self.line:
-            if isinstance(line, Ended):
-                self._note("ended", LINE_FILE, f"{line.why}: {line.detail}")
+            if isinstance(line, Ended | Cut):
+                self._note_end(LINE_FILE, line)
             if not isinstance(line, Inspected | Result):
                 continue
             key = line.key

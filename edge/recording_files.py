@@ -7,6 +7,8 @@ with file, line and reason.
 from __future__ import annotations
 
 import json
+import os
+import re
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 ProblemKind = Literal[
     "torn_line",
+    "cut",
     "damaged_line",
     "repeated_line",
     "missing_file",
@@ -43,7 +46,9 @@ ProblemKind = Literal[
     "no_pixels",
 ]
 PROBLEM_MEANINGS: dict[ProblemKind, str] = {
-    "torn_line": "Its writer was killed, or the disk was full, in the middle of this line.",
+    "torn_line": "Its writer was killed, or the disk was full, in the middle of the last line, "
+    "which is skipped.",
+    "cut": "A process ended in the middle of a line; the next one took the torn rest off.",
     "damaged_line": "This line is no line of a recording.",
     "repeated_line": "This was said before of the same frame; the first is used.",
     "missing_file": "The frame's file is not there.",
@@ -59,7 +64,10 @@ PROBLEM_MEANINGS: dict[ProblemKind, str] = {
     "no_pixels": "Frames that the scorer saw, or might have, and whose pixels are not there.",
 }
 
+BLOCK_BYTES = 65_536
 _Line = TypeVar("_Line")
+_KIND = re.compile(rb'"kind":"([a-z_]{1,32})"')
+_NUMBER = re.compile(rb'"seq":([0-9]{1,12})[,}]')
 
 
 class RecordingError(LineError):
@@ -134,7 +142,7 @@ def read_lines(
             for number, raw in enumerate(file, 1):
                 where = f"{name}:{number}"
                 if not raw.endswith(b"\n"):
-                    detail = f"the last {len(raw)} bytes are no whole line"
+                    detail = f"skipped: {torn_words(raw)}"
                     problems.append(Problem("torn_line", where, detail))
                     continue
                 try:
@@ -145,6 +153,34 @@ def read_lines(
         msg = f"{path}: {error.strerror}"
         raise RecordingError(msg) from error
     return found
+
+
+def take_torn_off(file: int) -> bytes:
+    """Take what follows the last newline off an index; return it.
+
+    Args:
+        file: Descriptor, open for reading and writing, that nobody else writes.
+
+    Raises:
+        OSError: It cannot be read or cut.
+    """
+    size = begin = os.fstat(file).st_size
+    torn = b""
+    while begin > 0 and b"\n" not in torn:
+        end, begin = begin, max(0, begin - BLOCK_BYTES)
+        torn = os.pread(file, end - begin, begin) + torn
+    torn = torn[torn.rfind(b"\n") + 1 :]
+    if torn:
+        os.ftruncate(file, size - len(torn))
+    return torn
+
+
+def torn_words(torn: bytes) -> str:
+    """Say what a torn line was, as far as it is left."""
+    kind, number = _KIND.search(torn), _NUMBER.search(torn)
+    named = f" '{kind[1].decode()}'" if kind else ""
+    numbered = f" of number {int(number[1])}" if number else ""
+    return f"the last {len(torn)} bytes are a torn line{named}{numbered}"
 
 
 def file_fault(folder: Path, stored: StoredFrame) -> Problem | None:

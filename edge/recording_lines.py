@@ -8,9 +8,9 @@ A recording is a folder::
     CAMERA/frames/BOOT/SEQ.png
     line.jsonl             written by the gate: LineLine; absent where no line ran
 
-Both indexes are only ever appended to. ``line.jsonl`` keeps the order in which the
-scorer inspected frames and obeyed orders; the cameras' indexes keep what was announced,
-and where its pixels lie. Notices are the wire's own models.
+Both indexes are only ever appended to; a torn last line is taken off first. ``line.jsonl``
+keeps the order in which the scorer inspected frames and obeyed orders; the cameras' indexes
+keep what was announced, and where its pixels lie. Notices are the wire's own models.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Head(_Line):
     config: dict[str, Any]
     """The whole config as JSON, without secrets."""
     config_digest: Digest
+    excerpt: bool = False
+    """Whether frames were chosen from a longer run: numbers are missing on purpose."""
 
 
 class StoredFrame(_Line):
@@ -100,6 +102,17 @@ class Ended(_Line):
     at: AwareDatetime
     why: EndWhy
     detail: str
+
+
+class Cut(_Line):
+    """An earlier process ended in the middle of a line, whose torn rest was taken off here."""
+
+    kind: Literal["cut"] = "cut"
+    at: AwareDatetime
+    size_bytes: int = Field(ge=1)
+    """What was taken off."""
+    detail: str
+    """What can still be said of the line."""
 
 
 class GateSaid(_Line):
@@ -209,8 +222,8 @@ class Result(_OfFrame):
     """Whether it rests on the inspection, whose figures are then in its row."""
 
 
-IndexLine = Announced | Lost | Begins | Happened | StoredFrame | NotRecorded | Ended
-LineLine = GateSaid | ScorerSaid | RecipeSaid | OrderDone | Inspected | Result | Ended
+IndexLine = Announced | Lost | Begins | Happened | StoredFrame | NotRecorded | Ended | Cut
+LineLine = GateSaid | ScorerSaid | RecipeSaid | OrderDone | Inspected | Result | Ended | Cut
 INDEX_LINES: TypeAdapter[IndexLine] = TypeAdapter(Annotated[IndexLine, Field(discriminator="kind")])
 LINE_LINES: TypeAdapter[LineLine] = TypeAdapter(Annotated[LineLine, Field(discriminator="kind")])
 

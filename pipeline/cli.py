@@ -12,7 +12,6 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict
-from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,9 +26,10 @@ from pipeline.cli_cells import solar_cells
 from pipeline.cli_doctor import doctor
 from pipeline.cli_evaluate import evaluate
 from pipeline.cli_keys import keys
-from pipeline.cli_ledger import alarms, events, print_hash, print_rates, review
-from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
+from pipeline.cli_ledger import alarms, events, review, verdicts
+from pipeline.cli_output import JsonOption, log_to_stderr
 from pipeline.cli_plc import plc_sim
+from pipeline.cli_record import record
 from pipeline.cli_replay import replay
 from pipeline.cli_send import send
 from pipeline.cli_stress import stress
@@ -56,14 +56,6 @@ ConfigOption = Annotated[Path, typer.Option("--config", help="Config file of the
 SupervisedOption = Annotated[bool, typer.Option("--supervised", hidden=True)]
 RecordedOption = Annotated[Path | None, typer.Option("--record", hidden=True)]
 """Folder of a recording that ``run --record`` has begun."""
-
-
-class VerdictChoice(str, Enum):
-    """The three results."""
-
-    PASS = "PASS"  # noqa: S105 - no password
-    FAIL = "FAIL"
-    NO_RESULT = "NO_RESULT"
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
@@ -264,53 +256,7 @@ def schema(
     typer.echo(json.dumps(documents[name], indent=2))
 
 
-@app.command()
-def verdicts(
-    config: ConfigOption = Path("config.toml"),
-    *,
-    ledger: Annotated[Path | None, typer.Option(help="Ledger file, instead of a config.")] = None,
-    verdict: Annotated[VerdictChoice | None, typer.Option(help="Only these results.")] = None,
-    part: Annotated[str | None, typer.Option(help="Only this part id.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Latest frames to show.")] = 20,
-    audit: Annotated[
-        bool, typer.Option("--audit", help="Compare the cameras' counts with the results.")
-    ] = False,
-    rates: Annotated[
-        bool, typer.Option("--rates", help="Rates of rejects; of false ones by the reviews.")
-    ] = False,
-    identity: Annotated[
-        bool, typer.Option("--hash", help="One hash of all results: the identity of the run.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-) -> None:
-    """Show results from the ledger, the latest last."""
-    from pipeline import queries
-
-    if rates or identity:
-        path = ledger or load_config(config).ledger.path
-        print_rates(path, as_json=as_json) if rates else print_hash(path, as_json=as_json)
-        return
-    if audit and ledger is not None:
-        msg = "--audit needs --config, not --ledger: the counters are the line's"
-        raise typer.BadParameter(msg)
-    path = ledger or load_config(config).ledger.path
-    if audit:
-        settings = load_config(config)
-        counters = {camera.id: settings.counter_path(camera.id) for camera in settings.camera}
-        result = queries.audit(path, counters, settings.part.deadline_ms)
-        typer.echo(json.dumps(result) if as_json else queries.audit_text(result))
-        if not all(line["balanced"] for line in result):
-            raise typer.Exit(1)
-        return
-    rows = queries.latest(path, limit=limit, verdict=verdict.value if verdict else None, part=part)
-    if as_json:
-        for row in rows:
-            typer.echo(json.dumps(row))
-        return
-    print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
-
-
-for command in (events, alarms, review, send, keys, doctor, replay, stress, tune):
+for command in (verdicts, events, alarms, review, send, keys, doctor, record, replay, stress, tune):
     app.command()(command)
 app.command("what-if")(what_if)
 app.command("plc-sim")(plc_sim)

@@ -1,16 +1,18 @@
-"""``musc-edge events``, ``alarms`` and ``review``: what the ledger knows beside the results."""
+"""``musc-edge verdicts``, ``events``, ``alarms`` and ``review``: what the ledger knows."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from rich.console import Console
 
-from pipeline.cli_output import JsonRowsOption, print_rows
+from pipeline.cli_output import JsonRowsOption, print_rows, print_summary
 from pipeline.config_file import load_config
 
 if TYPE_CHECKING:
@@ -22,11 +24,83 @@ LedgerOption = Annotated[
 ]
 
 
+SHOWN_ROWS = 20
+
+
+class VerdictChoice(str, Enum):
+    """The three results."""
+
+    PASS = "PASS"  # noqa: S105 - no password
+    FAIL = "FAIL"
+    NO_RESULT = "NO_RESULT"
+
+
 class LabelChoice(str, Enum):
     """What a part can have been."""
 
     GOOD = "good"
     DEFECT = "defect"
+
+
+def verdicts(
+    config: ConfigOption = Path("config.toml"),
+    *,
+    ledger: LedgerOption = None,
+    verdict: Annotated[VerdictChoice | None, typer.Option(help="Only these results.")] = None,
+    part: Annotated[str | None, typer.Option(help="Only this part id.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Latest frames; {SHOWN_ROWS} without, all to export."),
+    ] = None,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Compare the cameras' counts with the results.")
+    ] = False,
+    rates: Annotated[
+        bool, typer.Option("--rates", help="Rates of rejects; of false ones by the reviews.")
+    ] = False,
+    identity: Annotated[
+        bool, typer.Option("--hash", help="One hash of all results: the identity of the run.")
+    ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="New folder: frames with a kept image, as a recording, and labels.csv."),
+    ] = None,
+    evidence: Annotated[
+        Path | None, typer.Option(help="Folder of the images to export, instead of the config's.")
+    ] = None,
+    as_json: JsonRowsOption = False,
+) -> None:
+    """Show results from the ledger, the latest last; or export their frames."""
+    from pipeline import queries
+
+    if sum((audit, rates, identity, export is not None)) > 1:
+        msg = "--audit, --rates, --hash and --export: give one of them"
+        raise typer.BadParameter(msg)
+    if audit and ledger is not None:
+        msg = "--audit needs --config, not --ledger: the counters are the line's"
+        raise typer.BadParameter(msg)
+    wanted = verdict.value if verdict else None
+    if rates:
+        _print_rates(_path(config, ledger), as_json=as_json)
+    elif identity:
+        _print_hash(_path(config, ledger), as_json=as_json)
+    elif audit:
+        _print_audit(config, as_json=as_json)
+    elif export is not None:
+        _export(
+            config,
+            ledger,
+            evidence,
+            export,
+            limit=limit,
+            verdict=wanted,
+            part=part,
+            as_json=as_json,
+        )
+    else:
+        path = _path(config, ledger)
+        rows = queries.latest(path, limit=limit or SHOWN_ROWS, verdict=wanted, part=part)
+        _print_frames(rows, as_json=as_json)
 
 
 def events(
@@ -92,14 +166,64 @@ def review(
     _print(queries.REVIEWS_SHOWN, queries.reviews(path, limit=1, part=part), as_json=as_json)
 
 
-def print_rates(path: Path, *, as_json: bool) -> None:
+def _print_audit(config: Path, *, as_json: bool) -> None:
+    """Print the account of each camera; exit 1 where one is not balanced."""
+    from pipeline import queries
+
+    settings = load_config(config)
+    counters = {camera.id: settings.counter_path(camera.id) for camera in settings.camera}
+    result = queries.audit(settings.ledger.path, counters, settings.part.deadline_ms)
+    typer.echo(json.dumps(result) if as_json else queries.audit_text(result))
+    if not all(line["balanced"] for line in result):
+        raise typer.Exit(1)
+
+
+def _export(
+    config: Path,
+    ledger: Path | None,
+    evidence: Path | None,
+    folder: Path,
+    *,
+    as_json: bool,
+    **wanted: Any,  # noqa: ANN401 - what choose_images takes
+) -> None:
+    """Write a recording and say what is in it, and what is not."""
+    from pipeline.counting_view import CountingView
+    from pipeline.ledger_export import LABELS_FILE, choose_images, export
+
+    settings = load_config(config)
+    path = ledger or settings.ledger.path
+    chosen = choose_images(path, evidence or settings.evidence.path, **wanted)
+    with CountingView(Console(stderr=True), len(chosen.images)) as view:
+        view.begin("export")
+        done = export(chosen, path, settings, folder, view.tick)
+    summary: dict[str, Any] = {"recording": str(folder), **asdict(done)}
+    if not as_json:
+        summary["labels"] = f"{done.labels} parts in {LABELS_FILE}" if done.labels else "no reviews"
+        summary["not_kept"] = f"{done.not_kept} frames without a kept image"
+        summary["gone"] = f"{done.gone} images that are not there any more"
+        summary["damaged"] = f"{done.damaged} images that are not whole"
+    print_summary(summary, as_json=as_json)
+
+
+def _print_frames(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    from pipeline import queries
+
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    print_rows(queries.SHOWN, [[queries.cell(c, row[c]) for c in queries.SHOWN] for row in rows])
+
+
+def _print_rates(path: Path, *, as_json: bool) -> None:
     """Print how many parts a ledger's line rejected, and rightly so as far as reviews tell."""
     from pipeline.reject_rates import RATES_SHOWN, reject_rates
 
     _print(RATES_SHOWN, reject_rates(path).rows(), as_json=as_json)
 
 
-def print_hash(path: Path, *, as_json: bool) -> None:
+def _print_hash(path: Path, *, as_json: bool) -> None:
     """Print the identity of a ledger's run."""
     from pipeline.run_identity import run_hash
 

@@ -11,22 +11,32 @@ from rich.console import Console
 from pipeline.cli_output import JsonOption, log_to_stderr, print_rows, print_summary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.replay_diff import RunDiff
+    from pipeline.replay_jobs import JobDone, ReplayJob
     from pipeline.replay_report import RunReport
 
 
-SourceArgument = Annotated[
-    Path, typer.Argument(metavar="REC|DIR", help="Recording, or folder of images.")
+SourcesArgument = Annotated[
+    list[Path],
+    typer.Argument(metavar="REC|DIR", help="Recordings, or folders of images."),
 ]
 LabelsOption = Annotated[
-    Path | None, typer.Option(help="CSV with path or part, and label: 0 good, 1 defective.")
+    list[Path] | None,
+    typer.Option(
+        help="CSV with path or part, and label: 0 good, 1 defective; one a source, in order."
+    ),
 ]
 SettingsOption = Annotated[
     Path | None,
     typer.Option(help="Config file; else the recording's own, for images the defaults."),
 ]
 LedgerOption = Annotated[
-    Path | None, typer.Option(help="Ledger to write; without it results are only counted.")
+    Path | None,
+    typer.Option(
+        help="Ledger to write, of several sources the folder of their ledgers; else only counted."
+    ),
 ]
 LateOption = Annotated[
     bool | None,
@@ -41,7 +51,7 @@ DiffOption = Annotated[
 
 
 def replay(
-    source: SourceArgument,
+    sources: SourcesArgument,
     *,
     labels: LabelsOption = None,
     config: SettingsOption = None,
@@ -62,44 +72,25 @@ def replay(
             "nearest, alarms.",
         ),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="So many of several sources at once, a process each.")
+    ] = 1,
     json_line: JsonOption = False,
 ) -> None:
-    """Replay a recorded line, or a folder of images as one camera, without sockets or a broker.
+    """Replay recorded lines, or folders of images as one camera each, without sockets or a broker.
 
-    The same source with the same settings gives the same ledger; `hash` says so. The
-    ledger is there when the replay is complete, or not at all.
+    The same source with the same settings gives the same ledger; `hash` says so. A
+    ledger is there when its replay is complete, or not at all. Of several sources --json
+    ends with one object, by source; one that fails is named, and exit status is 1.
     """
-    from pipeline.config_file import load_config
-    from pipeline.counting_view import CountingView
-    from pipeline.replay import Pace, open_source, run_replay
-    from pipeline.replay_diff import compare, part_results
-    from pipeline.replay_ledger import new_ledger
-    from pipeline.replay_report import match_labels, report
-
-    pace = Pace(speed_factor(speed))
-    settings = load_config(config) if config is not None else None
-    log_to_stderr("WARNING", "replay")
-    opened = open_source(source, settings, late=late)
-    for warning in opened.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    known = match_labels(labels, opened.names()) if labels is not None else {}
-    old = part_results(diff) if diff is not None else None
-    with (
-        new_ledger(ledger, force=force) as path,
-        CountingView(Console(stderr=True), len(opened)) as view,
-    ):
-        view.begin("replay")
-        run_replay(opened, path, pace, view.tick)
-        done = report(path, opened.config.judge.score, known)
-        differences = compare(old, part_results(path)) if old is not None else None
-        if page is not None:
-            from pipeline.build import line_backbone
-            from pipeline.report_pages import write_run_report
-
-            view.begin("report")
-            backbone, _ = line_backbone(opened.config)
-            write_run_report(page, opened, path, done, backbone, differences, view.tick)
-    _tell(done, differences, ledger, labelled=labels is not None, as_json=json_line)
+    work = _jobs(sources, labels or [], config, ledger, force=force, late=late, speed=speed)
+    if len(work) == 1:
+        _replay_one(work[0], diff, page, as_json=json_line)
+        return
+    if diff is not None or page is not None:
+        msg = "--diff and --report are of one source"
+        raise typer.BadParameter(msg)
+    _replay_several(work, jobs, as_json=json_line)
 
 
 def speed_factor(text: str) -> float | None:
@@ -118,6 +109,124 @@ def speed_factor(text: str) -> float | None:
         msg = f"--speed {text}: must be max, real, or x and a number above 0, as x10"
         raise typer.BadParameter(msg)
     return factor
+
+
+def _jobs(
+    sources: Sequence[Path],
+    labels: Sequence[Path],
+    config: Path | None,
+    ledger: Path | None,
+    *,
+    force: bool,
+    late: bool | None,
+    speed: str,
+) -> list[ReplayJob]:
+    """Return what to do with each source.
+
+    Raises:
+        typer.BadParameter: Tables of labels are too few or too many, or two sources are
+            one or would have one ledger.
+    """
+    from pipeline.replay_jobs import ReplayJob
+
+    if labels and len(labels) != len(sources):
+        msg = f"--labels: {len(labels)} for {len(sources)} sources; one for each, in their order"
+        raise typer.BadParameter(msg)
+    names: dict[str, Path] = {}
+    for source in sources:
+        name = source.resolve().name if ledger is not None else str(source.resolve())
+        if name in names:
+            msg = f"{names[name]} and {source}: each source needs a name of its own"
+            raise typer.BadParameter(msg)
+        names[name] = source
+    ledgers = [ledger] * len(sources)
+    if ledger is not None and len(sources) > 1:
+        ledgers = [ledger / f"{name}.db" for name in names]
+    factor = speed_factor(speed)
+    tables: list[Path | None] = [*labels] or [None] * len(sources)
+    return [
+        ReplayJob(source, to, table, config, force, late, factor)
+        for source, to, table in zip(sources, ledgers, tables, strict=True)
+    ]
+
+
+def _replay_one(job: ReplayJob, diff: Path | None, page: Path | None, *, as_json: bool) -> None:
+    """Replay a source; compare and report it."""
+    from pipeline.config_file import load_config
+    from pipeline.counting_view import CountingView
+    from pipeline.replay import Pace, open_source, run_replay
+    from pipeline.replay_diff import compare, part_results
+    from pipeline.replay_ledger import new_ledger
+    from pipeline.replay_report import match_labels, report
+
+    settings = load_config(job.config) if job.config is not None else None
+    log_to_stderr("WARNING", "replay")
+    opened = open_source(job.source, settings, late=job.late)
+    for warning in opened.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    known = match_labels(job.labels, opened.names()) if job.labels is not None else {}
+    old = part_results(diff) if diff is not None else None
+    with (
+        new_ledger(job.ledger, force=job.force) as path,
+        CountingView(Console(stderr=True), len(opened)) as view,
+    ):
+        view.begin("replay")
+        run_replay(opened, path, Pace(job.speed), view.tick)
+        done = report(path, opened.config.judge.score, known)
+        differences = compare(old, part_results(path)) if old is not None else None
+        if page is not None:
+            from pipeline.build import line_backbone
+            from pipeline.report_pages import write_run_report
+
+            view.begin("report")
+            backbone, _ = line_backbone(opened.config)
+            write_run_report(page, opened, path, done, backbone, differences, view.tick)
+    _tell(done, differences, job.ledger, labelled=job.labels is not None, as_json=as_json)
+
+
+def _replay_several(jobs: Sequence[ReplayJob], processes: int, *, as_json: bool) -> None:
+    """Replay several sources, and tell of all of them; exit 1 where one failed."""
+    from pipeline.config_file import load_config
+    from pipeline.counting_view import CountingView
+    from pipeline.replay_jobs import Watch, run_jobs
+
+    if (config := jobs[0].config) is not None:
+        load_config(config)  # one that cannot be used is told once, and before anything starts
+    log_to_stderr("WARNING", "replay")
+    found: dict[Path, JobDone] = {}
+    with CountingView(Console(stderr=True), 0) as view:
+        view.begin("replay")
+        for done in run_jobs(jobs, processes, Watch(view.expect, view.tick)):
+            found[done.source] = done
+            for warning in done.warnings:
+                typer.echo(f"warning: {done.source}: {warning}", err=True)
+            if done.error:
+                typer.echo(f"failed: {done.source}: {done.error}", err=True)
+    labelled = jobs[0].labels is not None
+    _tell_several([found[job.source] for job in jobs], labelled=labelled, as_json=as_json)
+    if any(done.error for done in found.values()):
+        raise typer.Exit(1)
+
+
+def _tell_several(done: Sequence[JobDone], *, labelled: bool, as_json: bool) -> None:
+    """Print a row a source, or one object of all."""
+    summaries: dict[str, dict[str, Any]] = {}
+    for one in done:
+        if one.report is None:
+            summaries[str(one.source)] = {"error": one.error}
+            continue
+        extra = {"unlabelled": one.report.unlabelled} if labelled else {}
+        summaries[str(one.source)] = one.report.summary() | extra
+    if as_json:
+        print_summary(summaries, as_json=True)
+        return
+    figures = ("auroc", "ap", "recall", "false_reject_rate", "n") if labelled else ()
+    columns = ("pass", "fail", "no_result", *figures, "hash")
+    rows = [
+        [name, *(_cell(summary.get(column)) for column in columns), summary.get("error", "")]
+        for name, summary in summaries.items()
+    ]
+    print_rows(("source", *columns, "error"), rows)
 
 
 def _tell(

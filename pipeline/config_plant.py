@@ -155,7 +155,7 @@ class EvidenceSettings(Settings):
 
 
 class RecordSettings(Settings):
-    """What `musc-edge run --record` may write."""
+    """What `musc-edge run --record` and `musc-edge record` may write."""
 
     max_bytes: int = Field(default=20_000_000_000, ge=1_000_000)
     """Byte budget; the cameras share it equally, and each records no more than its share."""

@@ -32,17 +32,22 @@ class CountingView(BarView):
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        self._total = max(1, total)
+        self._total = total
         self._clock = clock
         self._begin = self._spoken = clock()
         self._what = ""
         self.done = 0
-        self._task = self._bar.add_task("", total=self._total)
+        self._task = self._bar.add_task("", total=max(1, total))
 
     def begin(self, what: str) -> None:
         """Name what is shown from now on."""
         self._what = what
         self._bar.update(self._task, description=what)
+
+    def expect(self, more: int) -> None:
+        """Add parts to the total."""
+        self._total += more
+        self._bar.update(self._task, total=self._total)
 
     def tick(self) -> None:
         """Count a part."""

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from edge.clock import Clock, SystemClock
 from edge.counter import read_count
+from edge.frame import Announcement
 from pipeline.ledger import LedgerError, open_for_reading
 from pipeline.results import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -32,6 +33,7 @@ SHOWN = (
 EVENTS_SHOWN = ("time", "kind", "camera", "detail")
 ALARMS_SHOWN = ("time", "name", "before", "after", "by", "note", "detail")
 REVIEWS_SHOWN = ("at", "part_id", "label", "by", "note")
+LAST_FRAMES = "captured_at desc, camera, seq desc"
 MOMENTS = {"time", "at"}
 """Columns of rows that may be years apart: a table has their date too."""
 
@@ -65,7 +67,26 @@ def latest(
         LedgerError: There is no such file.
     """
     wanted = {"verdict =": verdict, "part_id =": part}
-    return _last(ledger, "verdicts", wanted, "captured_at desc, camera, seq desc", limit)
+    return _last(ledger, "verdicts", wanted, LAST_FRAMES, limit)
+
+
+def latest_images(
+    ledger: Path, *, limit: int, verdict: str | None = None, part: str | None = None
+) -> Iterator[tuple[Announcement, str | None]]:
+    """Yield the last ``limit`` frames, the last first, each with its image.
+
+    An image is its path below the evidence folder, None where none was kept.
+
+    Raises:
+        LedgerError: There is no such file.
+    """
+    columns = [*Announcement.model_fields, "evidence"]
+    wanted = {"verdict =": verdict, "part_id =": part}
+    query, values = _selection(columns, "verdicts", wanted, LAST_FRAMES, limit)
+    with closing(open_for_reading(ledger)) as db:
+        for row in db.query(query, values):
+            image = row.pop("evidence")
+            yield Announcement.model_validate(row), image
 
 
 def events(
@@ -167,15 +188,23 @@ def _last(
     ledger: Path, table: str, wanted: Mapping[str, str | None], order: str, limit: int
 ) -> list[dict[str, Any]]:
     """Return the last rows by ``order`` that meet each comparison whose value is known."""
-    known = {comparison: value for comparison, value in wanted.items() if value is not None}
-    where = " and ".join(f"{comparison} ?" for comparison in known) or "true"
-    query = f"select * from {table} where {where} order by {order} limit ?"  # noqa: S608 - our own columns
+    query, values = _selection(["*"], table, wanted, order, limit)
     with closing(open_for_reading(ledger)) as db:
         try:
-            return list(db.query(query, [*known.values(), limit]))[::-1]
+            return list(db.query(query, values))[::-1]
         except sqlite3.Error as error:
             msg = f"ledger {ledger}: {error}"
             raise LedgerError(msg) from error
+
+
+def _selection(
+    columns: Sequence[str], table: str, wanted: Mapping[str, str | None], order: str, limit: int
+) -> tuple[str, list[str | int]]:
+    """Return the query of the last rows, and its values."""
+    known = {comparison: value for comparison, value in wanted.items() if value is not None}
+    where = " and ".join(f"{comparison} ?" for comparison in known) or "true"
+    query = f"select {', '.join(columns)} from {table} where {where} order by {order} limit ?"  # noqa: S608 - our own columns
+    return query, [*known.values(), limit]
 
 
 def _with_details(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

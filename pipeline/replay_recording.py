@@ -5,9 +5,11 @@ one that it never saw gets the NO_RESULT that it had. With the recording's own s
 what came too late is too late again. With other settings the question is what would have
 been said, and lateness of the past does not apply unless it is asked for.
 
-Indexes that are torn or damaged, and pixels or inspections of judged frames that are not
-there, refuse the replay: every later result may be another. What lies apart from the
-scorer's frames is a warning. A recording that ended at its limit is replayed until there.
+Indexes that are damaged, and pixels or inspections of judged frames that are not there,
+refuse the replay: every later result may be another. What lies apart from the scorer's
+frames is a warning, and so is a torn line, which is skipped: at the end of an index nothing
+comes after it, elsewhere a later process has taken it off. A camera whose pixels end before
+the line does, at a limit or by a kill, is replayed until there.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from pipeline.replay_sources import Step
 
 FATAL: frozenset[ProblemKind] = frozenset(
-    {"torn_line", "damaged_line", "missing_file", "damaged_file", "missing_camera"}
+    {"damaged_line", "missing_file", "damaged_file", "missing_camera"}
 )
 
 
@@ -77,6 +79,8 @@ class RecordingReplay:
         self.name = folder.resolve().name
         self.windows = self._recording.windows
         self._has_line = bool(self._recording.line)
+        self._cut_before: FrameKey | None = None
+        """The first frame that is left out, where a camera's pixels end before the line."""
         self._recorded = self._in_order()
         self._frames = [one for one in self._recorded if isinstance(one, RecordedFrame)]
         self._refuse_damage(folder)
@@ -147,26 +151,29 @@ class RecordingReplay:
             or one.lost
         ]
         if self._has_line:
-            return steps[: self._end_of_pixels(steps)]
+            return self._until_pixels_end(steps)
         # No scorer had an order: frames of several cameras come as they were captured.
         frames = [one for one in steps if isinstance(one, RecordedFrame)]
         return [*sorted(frames, key=lambda frame: self._announcement(frame).captured_at)]
 
-    def _end_of_pixels(self, steps: list[Recorded]) -> int:
-        """Return where a camera has stopped to record, as at a limit, and the line went on."""
+    def _until_pixels_end(self, steps: list[Recorded]) -> list[Recorded]:
+        """Leave out what comes after a camera has stopped to record and the line went on."""
         indexes = self._recording.indexes
         ended = {name for name in indexes if any(isinstance(one, Ended) for one in indexes[name])}
-        return next(
-            (
-                number
-                for number, one in enumerate(steps)
-                if isinstance(one, RecordedFrame)
-                and one.inspected
-                and not one.stored
-                and one.key.camera in ended
-            ),
-            len(steps),
-        )
+        last = {
+            name: max(
+                (one.key.seq for one in self._recording.frames(name) if one.stored), default=0
+            )
+            for name in indexes
+        }
+        for number, one in enumerate(steps):
+            if not isinstance(one, RecordedFrame) or not one.inspected or one.stored:
+                continue
+            camera = one.key.camera
+            if camera in ended or one.key.seq > last.get(camera, 0):
+                self._cut_before = one.key
+                return steps[:number]
+        return steps
 
     def _frame_step(self, frame: RecordedFrame) -> Seen | Unseen:
         if not self._was_seen(frame):
@@ -253,6 +260,8 @@ class RecordingReplay:
             many = f", {problem.count} of them" if problem.count > 1 else ""
             places[problem.kind].append(f"{problem.where} ({problem.detail}{many})")
         warnings = [named(kind, where) for kind, where in places.items()]
+        if self._cut_before is not None:
+            warnings.append(f"replayed until frame {self._cut_before}, whose pixels are not there")
         said = self._recording.line
         scorers = [one.scorer for one in said if isinstance(one, ScorerSaid) and one.event == "up"]
         if len(set(scorers)) > 1:

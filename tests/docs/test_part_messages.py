@@ -41,8 +41,8 @@ def tell(line: Rig) -> Iterator[None]:
     """Run the page's example against the ingest; its socket is closed after the test."""
     names: dict[str, zmq.Socket[bytes]] = {}
     exec(block("python").replace(ENDPOINT, line.part_endpoint), names)  # noqa: S102 - our own page
-    assert line.ingest._parts is not None
-    assert line.ingest._parts.poll(LIMIT_MS), "nothing arrived"
+    assert line.ingest._intake.parts is not None
+    assert line.ingest._intake.parts.poll(LIMIT_MS), "nothing arrived"
     yield
     names["reader"].close(linger=0)
 

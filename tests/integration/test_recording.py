@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 FRAMES = 24
 """Two windows."""
 IDENTITY = {"kind", "camera", "boot", "seq"}
-AFTER_A_KILL = {"torn_line", "damaged_line", "gap", "not_accounted", "not_announced", "no_pixels"}
+AFTER_A_KILL = {"torn_line", "cut", "gap", "not_accounted", "not_announced", "no_pixels"}
 """What the kill of a camera, or of the gate, may leave."""
 
 

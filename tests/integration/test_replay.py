@@ -7,21 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from chaos import ROOT_TOPIC, Ears
 from lines import running, write_config
 from replay_rig import replayed, rows
 
+from edge.recording import Recording
+from edge.sources.folder import decode_image
 from pipeline.config_file import load_config
 from pipeline.run_identity import run_hash
 from pipeline.solar_cells import select_cells, write_cells
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from lines import RunningLine
 
 pytestmark = [pytest.mark.weights, pytest.mark.timeout(300)]
@@ -59,6 +61,14 @@ def more_passes(line: RunningLine, count: int) -> None:
     """Wait for so many more parts that pass."""
     before = line.results()["PASS"]
     line.until(lambda: line.results()["PASS"] >= before + count, f"{count} more PASS")
+
+
+def musc_edge(*arguments: object) -> str:
+    """Run a command to its good end; return what it said."""
+    command = [sys.executable, "-W", "error", "-m", "pipeline", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_recorded_line_replays_to_an_equal_hash(
@@ -103,6 +113,55 @@ def test_recorded_line_replays_to_an_equal_hash(
     assert [run_hash(first), run_hash(other)] == [run_hash(live)] * 2
 
 
+def test_kept_images_are_exported_bit_by_bit(
+    tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
+) -> None:
+    """What a line kept of the frames that it judged is a recording of their pixels, replayed."""
+    write_cells(select_cells(solar_cells_wheel, frames=40, defect_share=0.1), tmp_path / "cells")
+    camera = {"id": "c1", "kind": "folder", "path": "cells"}
+    config = write_config(tmp_path, weights_file, camera=[camera], evidence={"keep": "all"})
+    with running(config) as line:
+        assert line.wait() == 0, line.text()
+    judged = [row for row in line.rows() if row["verdict"] != "NO_RESULT"]
+
+    done = musc_edge("verdicts", "--config", config, "--export", tmp_path / "out", "--json")
+
+    told = json.loads(done.splitlines()[-1])
+    counts = (told["frames"], told["not_kept"], told["gone"], told["damaged"])
+    assert counts == (len(judged), 40 - len(judged), 0, 0)
+    frames = Recording(tmp_path / "out").frames("c1")
+    for frame, row in zip(frames, judged, strict=True):
+        assert frame.key.seq == row["seq"]
+        pixels = decode_image((tmp_path / "cells" / row["origin"]).read_bytes())
+        assert np.array_equal(frame.load().pixels, pixels)
+    again = rows(replayed(tmp_path / "out", tmp_path / "again.db"))
+    assert [row["part_id"] for row in again] == [row["part_id"] for row in judged]
+    assert again[-1]["verdict"] in {"PASS", "FAIL"}
+
+
+def test_recordings_at_once_replay_to_equal_hashes(tmp_path: Path, weights_file: Path) -> None:
+    """Two recordings in two processes have the ledgers that each has alone."""
+    belts = [
+        {"id": name, "kind": "synthetic", "seed": number, "frames": 30, "interval_ms": 10}
+        for number, name in enumerate(("left", "right"))
+    ]
+    config = write_config(tmp_path, weights_file, camera=belts, transport={"policy": "wait"})
+    sources = []
+    for belt in belts:
+        sources.append(str(tmp_path / f"rec-{belt['id']}"))
+        musc_edge("record", "--config", config, "--camera", belt["id"], "--out", sources[-1])
+
+    done = musc_edge("replay", *sources, "--jobs", 2, "--ledger", tmp_path / "out", "--json")
+
+    told = json.loads(done.splitlines()[-1])
+    assert list(told) == sources
+    for number, source in enumerate(sources):
+        alone = replayed(Path(source), tmp_path / f"{number}.db")
+        ledger = tmp_path / "out" / f"{Path(source).name}.db"
+        assert told[source]["hash"] == run_hash(ledger) == run_hash(alone)
+        assert told[source]["pass"] > 0
+
+
 def test_folder_replays_to_what_a_line_says_of_it(
     tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
 ) -> None:
@@ -118,19 +177,9 @@ def test_folder_replays_to_what_a_line_says_of_it(
 
     arguments = ["--config", str(config), "--labels", str(tmp_path / "labels.csv"), "--json"]
     live = line.settings.ledger.path
-    done = subprocess.run(
-        [
-            *(sys.executable, "-W", "error", "-m", "pipeline", "replay", str(tmp_path / "cells")),
-            *(*arguments, "--diff", str(live)),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=LIMIT_S,
-    )
+    done = musc_edge("replay", tmp_path / "cells", *arguments, "--diff", live)
 
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = json.loads(done.splitlines()[-1])
     assert told["hash"] == run_hash(live)
     assert told["diff"] == {"same": 40, "differ": 0, "only_old": 0, "only_new": 0}
     assert told["pass"] + told["fail"] == told["n"] > 0

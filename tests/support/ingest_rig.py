@@ -10,7 +10,8 @@ import zmq
 
 from edge.camera import CameraChecks
 from edge.counter import DurableCounter
-from edge.ingest import Ingest, IngestSettings, Policy
+from edge.ingest import Ingest, IngestSettings
+from edge.intake import Policy
 from edge.sockets import Context, Socket, bind_router
 from edge.sources import CameraEvent, Capture, EndOfSourceError, Source
 from edge.wire import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from edge.counter import CounterError, DurableCounter, read_count
+from edge.counter import CounterError, DurableCounter, FreshCounter, read_count
 from edge.frame import SEQ_LIMIT
 
 if TYPE_CHECKING:
@@ -26,6 +26,16 @@ def test_counter_goes_on(tmp_path: Path) -> None:
         counts.append(read_count(path))
 
     assert counts == [1, 2, 2, 3, 4, 4, 5, 6, 6]
+
+
+def test_fresh_counter_begins_at_1() -> None:
+    """Numbers that nothing goes on with count as the durable ones do."""
+    counter = FreshCounter()
+
+    given = [counter.next(), *counter.take(3), *counter.take(0), *counter.take(-2), counter.next()]
+
+    assert given == [1, 2, 3, 4, 5]
+    assert counter.value == 5
 
 
 def test_counter_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ class Program:
     def __init__(self, context: Context, line: Rig) -> None:
         """Connect to the camera."""
         self._socket = connect_dealer(context, line.part_endpoint, "plc")
-        self._parts: Socket | None = line.ingest._parts
+        self._parts: Socket | None = line.ingest._intake.parts
 
     def tell(self, body: bytes) -> None:
         """Send a message, and wait until it has arrived."""
@@ -173,7 +173,7 @@ def test_told_part_without_the_policy_is_ignored(
     line.steps(1)
 
     assert named(line) == [(1, "c1-00000001")]
-    assert line.ingest._parts is None
+    assert line.ingest._intake.parts is None
     assert "camera c1: told part A ignored" in caplog.text
 
 

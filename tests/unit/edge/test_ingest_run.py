@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 from ingest_rig import Rig, good, only
 
-from edge.ingest import POLL_MS
+from edge.intake import POLL_MS
 from edge.sources import SourceError
 from edge.wakeup import Wakeup
 from edge.wire import Announced, Lost
@@ -111,7 +111,7 @@ def test_drain_has_an_end(rig: MakeRig, missing: str) -> None:
     line.ingest.run(peers)
 
     assert peers.rounds < ROUNDS_LIMIT
-    finished_ns = line.ingest._finished_ns
+    finished_ns = line.ingest._intake.finished_ns
     assert finished_ns is not None
     assert 0.5e9 < peers.asked_ns - finished_ns < 1e9
 
@@ -154,12 +154,12 @@ def test_close_lets_everything_go(zmq_context: Context, ipc_folder: Path) -> Non
 def test_live_camera_is_not_asked_again_and_again(rig: MakeRig) -> None:
     """A camera that wakes ingest is left alone while it has nothing, and emptied once it has."""
     line = rig(None, good(), good(1))
-    line.ingest._camera.wakeup = wakeup = Wakeup()
+    line.ingest._intake.camera.wakeup = wakeup = Wakeup()
 
     waits = []
     for _ in range(3):
         line.ingest.step()
-        waits.append(line.ingest._wait_ms())
+        waits.append(line.ingest._intake.wait_ms(line.ingest._may_capture))
     wakeup.close()
 
     assert waits == [POLL_MS, 0, 0]

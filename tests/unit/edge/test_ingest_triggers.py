@@ -170,7 +170,7 @@ def test_counts_travel_with_the_presence(rig: MakeRig) -> None:
 def test_stop_accounts_for_parts_that_wait(rig: MakeRig) -> None:
     """A triggered picture that waits when the line stops is a frame, given up with the reason."""
     line = rig(good(), good(1), *[None] * 100, part_policy="counter")
-    line.ingest._camera.every_picture_counts = True
+    line.ingest._intake.camera.every_picture_counts = True
     line.clock.tick_ms = 20
 
     line.ingest.run(lambda: True)
@@ -184,7 +184,7 @@ def test_stop_accounts_for_parts_that_wait(rig: MakeRig) -> None:
 def test_triggered_pictures_are_taken_as_they_come(rig: MakeRig) -> None:
     """An interval holds a camera back that runs freely, and never a part that was triggered."""
     line = rig(good(), good(1), part_policy="counter", interval_ms=1000)
-    line.ingest._camera.every_picture_counts = True
+    line.ingest._intake.camera.every_picture_counts = True
 
     line.steps(2)
 

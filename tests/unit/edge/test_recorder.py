@@ -14,7 +14,7 @@ from edge import recorder as module
 from edge.recorder import Recorder
 from edge.recording import Recording
 from edge.recording_files import RecordingError
-from edge.recording_lines import Ended, NotRecorded, StoredFrame
+from edge.recording_lines import Cut, Ended, NotRecorded, StoredFrame
 from edge.wire import Announced
 
 if TYPE_CHECKING:
@@ -87,16 +87,37 @@ def test_line_of_a_frame_follows_its_file(index: Path, monkeypatch: pytest.Monke
     assert sizes == [stored.size_bytes]
 
 
-def test_torn_line_of_an_earlier_process_is_ended(index: Path) -> None:
-    """A process that goes on begins a line of its own; only the torn one is lost."""
+def test_torn_line_of_an_earlier_process_is_taken_off(index: Path) -> None:
+    """A process that goes on says in its place, and to the ledger, which line was torn."""
     made.write(index, frame(1), frame(2))
     os.truncate(index, index.stat().st_size - 5)
+    torn = len(index.read_bytes().splitlines()[-1])
 
-    made.write(index, frame(3))
+    done = made.write(index, frame(3))
 
     recording = Recording(index.parent.parent)
+    lines = recording.indexes["c1"]
+    assert [line.kind for line in lines] == ["frame", "cut", "frame"]
     assert [one.key.seq for one in recording.frames("c1") if one.stored] == [1, 3]
-    assert recording.counts()["damaged_line"] == 1
+    named = f"the last {torn} bytes are a torn line 'frame' of number 2"
+    assert [p.detail for p in recording.problems if p.kind == "cut"] == [named]
+    assert isinstance(lines[1], Cut)
+    assert lines[1].size_bytes == torn
+    assert [(f.kind, f.detail["detail"]) for f in done.take_faults()] == [
+        ("recording_torn", f"{named}, taken off")
+    ]
+
+
+def test_whole_index_is_gone_on_with_as_it_is(index: Path) -> None:
+    """Where nothing is torn, nothing is taken off and nothing said."""
+    made.write(index, frame(1))
+    before = index.read_bytes()
+
+    done = made.write(index, frame(2))
+
+    assert index.read_bytes().startswith(before)
+    assert Recording(index.parent.parent).problems == []
+    assert done.take_faults() == []
 
 
 def test_full_queue_leaves_frames_out_and_says_so(index: Path, slow: Slow) -> None:
@@ -159,6 +180,22 @@ def test_close_names_what_it_does_not_write_any_more(index: Path, slow: Slow) ->
     assert {line.why for line in lines if isinstance(line, NotRecorded)} == {"stopped"}
 
 
+def test_writer_is_behind_where_half_of_its_room_is_taken(index: Path, slow: Slow) -> None:
+    """Whoever can wait is told to before frames are left out."""
+    recorder = Recorder(index, 10_000_000, lambda: START, waiting_limit_bytes=4 * FRAME_BYTES)
+    said = [recorder.behind]
+    for seq in (1, 2, 3):
+        recorder.put_frame(frame(seq))
+        said.append(recorder.behind)
+
+    slow.may_go_on.set()
+    recorder.close(made.LIMIT_S)
+    recorder.close(made.LIMIT_S)
+
+    assert said == [False, False, False, True]
+    assert (recorder.behind, recorder.left_out, recorder.frames) == (False, 0, 3)
+
+
 def test_budget_ends_the_recording(index: Path) -> None:
     """At its share of the bytes it stops, says so once in index and ledger, and counts on."""
     frames = [frame(seq) for seq in range(1, 40)]
@@ -216,15 +253,21 @@ def test_failing_disk_ends_the_recording(index: Path, monkeypatch: pytest.Monkey
     assert index.read_bytes() == b""
 
 
-def test_half_written_line_ends_the_recording(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that takes a part of a line only is full; the reader calls the rest torn."""
+def test_half_written_line_is_taken_back(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that takes a part of a line only is full; the line that says so stands alone."""
     append = os.write
-    monkeypatch.setattr(module.os, "write", lambda file, content: append(file, content[:-9]))
+
+    def write(file: int, content: bytes) -> int:
+        return append(file, content if b'"ended"' in content else content[:-9])
+
+    monkeypatch.setattr(module.os, "write", write)
 
     done = made.write(index, Announced(announcement=announcement(1)))
 
     assert [f.kind for f in done.take_faults()] == ["recording_failed"]
-    assert Recording(index.parent.parent).counts()["torn_line"] == 1
+    recording = Recording(index.parent.parent)
+    assert [line.kind for line in recording.indexes["c1"]] == ["ended"]
+    assert [problem.kind for problem in recording.problems] == ["ended"]
 
 
 def test_frame_that_cannot_be_encoded_ends_the_recording(

@@ -16,9 +16,10 @@ from factories import BOOT, announcement
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge import recording_files
 from edge.frame import Frame
 from edge.recording import Recording
-from edge.recording_files import RecordingError
+from edge.recording_files import RecordingError, take_torn_off, torn_words
 
 FORMATS: dict[str, Any] = {
     "mono8": ("mono", 8, np.uint8, ()),
@@ -175,6 +176,40 @@ def test_cut_anywhere_keeps_the_whole_lines(template: Path, name: str, share: fl
         ]
         assert recording.counts()["torn_line"] == int(bool(cut) and not cut.endswith(b"\n"))
         list(recording.steps())
+
+
+@given(
+    lines=st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"") + b"\n")),
+    torn=st.binary(max_size=200).map(lambda rest: rest.replace(b"\n", b"")),
+    block=st.integers(1, 64),
+)
+def test_only_what_follows_the_last_newline_is_taken_off(
+    lines: list[bytes], torn: bytes, block: int
+) -> None:
+    """Whole lines stay, the torn one is returned, however little is read at once."""
+    with tempfile.TemporaryFile() as file, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recording_files, "BLOCK_BYTES", block)
+        file.write(b"".join(lines) + torn)
+        file.flush()
+
+        assert take_torn_off(file.fileno()) == torn
+
+        file.seek(0)
+        assert file.read() == b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("torn", "named"),
+    [
+        (b'{"v":1,"kind":"announced","announcement":{"camera":"c1","boot":"0', " 'announced'"),
+        (b'{"camera":"c1","boot":"0123456789abcdef","seq":12,"kind":"insp', " of number 12"),
+        (b'{"v":1,"kind":"lost","announcement":{"seq":1', " 'lost'"),
+        (b"\0\0\xff", ""),
+    ],
+)
+def test_torn_line_is_named_as_far_as_it_is_left(torn: bytes, named: str) -> None:
+    """Kind and number are said where they are whole; a number that may go on is none."""
+    assert torn_words(torn) == f"the last {len(torn)} bytes are a torn line{named}"
 
 
 @given(rubbish=st.binary(max_size=200), at=st.floats(0, 1), name=st.sampled_from(["c1", ""]))

@@ -154,6 +154,89 @@ def test_report_is_a_page(images: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert text.count('alt="patch of ') == 3 * 14
 
 
+def several(images: Path, *arguments: str | Path) -> Result:
+    """Replay the images and a second folder with their config."""
+    write_parts(images.with_name("others"), 20, (18,))
+    return invoke(images, images.with_name("others"), *arguments)
+
+
+def test_several_sources_have_a_ledger_each(images: Path, tmp_path: Path) -> None:
+    """Their numbers come as one object, by source; each ledger has the name of its source."""
+    out = tmp_path / "ledgers"
+
+    done = several(images, "--ledger", out, "--json")
+
+    told = json.loads(done.stdout.splitlines()[-1])
+    others = str(images.with_name("others"))
+    assert done.exit_code == 0, done.output
+    assert list(told) == [str(images), others]
+    assert told[str(images)]["hash"] == run_hash(out / "images.db")
+    assert told[others]["hash"] == run_hash(out / "others.db")
+    assert told[others]["pass"] + told[others]["fail"] + told[others]["no_result"] == 20
+    alone = json.loads(invoke(images, "--json").stdout.splitlines()[-1])
+    assert told[str(images)] == alone
+
+
+def test_several_sources_are_a_table(images: Path) -> None:
+    """A row a source, with figures where each has its labels."""
+    mine = labels(images, *(f"{i}.png,{int(i in DEFECTS)}" for i in range(1, 31)))
+    theirs = images.with_name("theirs.csv")
+    theirs.write_text("path,label\n18.png,1\n19.png,0\n")
+
+    done = several(images, "--labels", mine, "--labels", theirs)
+
+    head, *table = [line.split("\t") for line in done.stdout.splitlines()]
+    assert head == [
+        "source", "pass", "fail", "no_result", "auroc", "ap", "recall", "false_reject_rate", "n",
+        "hash", "error",
+    ]  # fmt: skip
+    assert [row[0] for row in table] == [str(images), str(images.with_name("others"))]
+    assert [row[head.index("n")] for row in table] == ["14", "2"]
+    assert [row[head.index("auroc")] for row in table] == ["1", "1"]
+
+
+def test_source_that_fails_is_named(images: Path, tmp_path: Path) -> None:
+    """The others are replayed all the same, and exit status is 1."""
+    (tmp_path / "none").mkdir()
+
+    done = several(images, tmp_path / "none", "--json")
+
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert done.exit_code == 1
+    assert "has no image" in told[str(tmp_path / "none")]["error"]
+    assert f"failed: {tmp_path / 'none'}: image folder" in done.stderr
+    assert told[str(images)]["pass"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--diff", "old.db"], "are of one source"),
+        (["--report", "page.html"], "are of one source"),
+        (["--labels", "labels.csv"], "1 for 3 sources"),
+        (["--ledger", "out"], "a name of its own"),
+    ],
+)
+def test_what_several_sources_cannot_have(
+    images: Path, tmp_path: Path, options: list[str], says: str
+) -> None:
+    """Ledgers of one name, too few labels, a page of all: said before anything is replayed."""
+    namesake = write_parts(tmp_path / "deeper" / "images", 3)
+
+    done = several(images, namesake, *options)
+
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_source_given_twice_is_refused(images: Path) -> None:
+    """One source cannot be two."""
+    done = invoke(images, images)
+
+    assert done.exit_code == 2
+    assert "a name of its own" in done.output
+
+
 @pytest.mark.parametrize(
     ("text", "factor"), [("max", None), ("real", 1.0), ("x10", 10.0), ("x0.5", 0.5)]
 )

@@ -33,6 +33,19 @@ def test_plain_line_tells_the_time_left() -> None:
     assert len(lines) == 1
 
 
+def test_total_grows_with_what_is_found() -> None:
+    """Parts that are found on the way are in the total of the next line."""
+    out, clock = StringIO(), HandClock()
+    with CountingView(Console(file=out), 0, clock) as view:
+        view.begin("replay")
+        view.expect(10)
+        view.expect(30)
+        clock.now_s += 20
+        view.tick()
+
+    assert out.getvalue().splitlines()[-1].startswith("replay: 1 of about 40 parts")
+
+
 def test_more_parts_than_estimated_are_counted() -> None:
     """The total follows; nothing is left of less than nothing."""
     out, clock = StringIO(), HandClock()

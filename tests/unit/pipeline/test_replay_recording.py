@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import recordings as made
 from factories import BOOT, config
 from replay_rig import READY, SETTINGS, RecordedLine, recorded_line, replayed, rows
 
@@ -182,14 +184,62 @@ def test_labels_find_recorded_parts(recorded: Callable[..., Path], tmp_path: Pat
     }  # fmt: skip
 
 
-def test_torn_index_is_refused(recorded: Callable[..., Path], tmp_path: Path) -> None:
-    """A writer that was killed in the middle of a line stops the replay, with file and line."""
-    recorded(lambda line: line.parts(3))
-    index = tmp_path / "rec" / "c1" / "index.jsonl"
-    index.write_bytes(index.read_bytes()[:-5])
+@pytest.mark.parametrize("name", ["c1/index.jsonl", "line.jsonl"])
+def test_torn_last_line_is_skipped(
+    recorded: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    """A line that its writer did not end is named; what stands before it is replayed."""
+    live = recorded(lambda line: line.parts(READY + 4))
+    index = tmp_path / "rec" / name
+    os.truncate(index, index.stat().st_size - 5)
 
-    with pytest.raises(ReplayError, match=r"damaged: 1 torn_line: c1/index\.jsonl:\d+"):
-        open_source(tmp_path / "rec", None)
+    source = open_source(tmp_path / "rec", None)
+    ledger = replayed(tmp_path / "rec", tmp_path / "out.db")
+
+    assert source.warnings[0].startswith(f"1 torn_line: {name}:")
+    assert "skipped: the last" in source.warnings[0]
+    # All but the second look, which comes with later frames.
+    told = [[row[name] for name in RESULT[:-1]] for row in rows(live)]
+    assert [[row[name] for name in RESULT[:-1]] for row in rows(ledger)] == told[: len(source)]
+    assert len(source) == READY + (3 if name.startswith("c1") else 4)
+
+
+@pytest.mark.parametrize("name", ["c1/index.jsonl", "line.jsonl"])
+def test_index_that_a_later_process_goes_on_with_is_replayed(
+    recorded: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    """The torn line is taken off by whoever goes on; the replay names it and goes on, too."""
+    live = recorded(lambda line: line.parts(READY + 4))
+    folder = tmp_path / "rec"
+    whole = [json.loads(text) for text in (folder / name).read_text().splitlines()]
+    torn = next(n for n, line in enumerate(whole) if line["kind"] in {"announced", "result"})
+    lines = (folder / name).read_bytes().splitlines(keepends=True)
+    (folder / name).write_bytes(b"".join(lines[:torn]) + lines[torn][:-9])
+    made.write(folder / name)
+    with (folder / name).open("ab") as index:
+        index.writelines(lines[torn + 1 :])
+
+    source = open_source(folder, None)
+
+    assert source.warnings[0].startswith(f"1 cut: {name} (the last")
+    assert run_hash(replayed(folder, tmp_path / "out.db")) == run_hash(live)
+
+
+def test_kill_leaves_what_was_recorded_before(
+    recorded: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Pixels that end before the line does, as by a kill, are replayed until there, and said."""
+    recorded(lambda line: line.parts(6))
+    index = tmp_path / "rec" / "c1" / "index.jsonl"
+    lines = index.read_bytes().splitlines(keepends=True)
+    first_lost = next(i for i, text in enumerate(lines) if b'"seq":5' in text)
+    index.write_bytes(b"".join(lines[:first_lost]))
+
+    source = open_source(tmp_path / "rec", None)
+
+    assert len(source) == 4
+    said = f"replayed until frame c1/{BOOT}/5, whose pixels are not there"
+    assert said in source.warnings
 
 
 def test_missing_frames_are_named_and_counted(
