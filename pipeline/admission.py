@@ -188,21 +188,24 @@ class AdmissionGuard:
     def release(self) -> list[str]:
         """Give the vote to what failed and was kept apart; return the parts, oldest first.
 
-        After a regime change they alone vote, as long as a score needs no more peers.
+        After a regime change they alone vote, as long as a score needs no more peers. Else
+        the oldest peers make room for them. Of more than a window's size the latest vote.
         """
-        released = [slot for slot in self._window.apart if self._window[slot].failed]
-        old = self._window.peers
-        parts = [self._window[slot].frame.part for slot in released]
-        for slot in released:
+        failed = [slot for slot in self._window.apart if self._window[slot].failed]
+        for slot in failed:
             held = self._window[slot]
             held.failed, held.refined = False, True
+        size, peers = self._settings.size_frames, self._window.peers
+        released = failed[-size:]
+        changed = self._state.degraded and len(released) >= self._settings.min_peers
+        leave = len(peers) if changed else max(0, len(peers) + len(released) - size)
+        # A frame that moves into a full window would push out the oldest, released or not.
+        self._window.evict(peers[:leave])
+        for slot in released:
             self._window.move(slot, "peer")
         self._looks.forget()
-        if self._state.degraded and len(released) >= self._settings.min_peers:
-            # The oldest have made room for those that were released.
-            self._window.evict([slot for slot in old if slot in self._window])
         self._state = GuardState()
-        return parts
+        return [self._window[slot].frame.part for slot in released]
 
     def _goes_bad(self, latest: tuple[Admission, ...]) -> bool:
         """Tell whether too many of the latest frames failed, with the newest."""

@@ -33,7 +33,12 @@ def solar_cells(
     from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS, select_cells, write_cells
     from pipeline.wheels import fetch_wheel, user_cache
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    try:
+        used = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    except OSError as error:
+        msg = f"{out}: {error.strerror}"
+        raise CellsError(msg) from error
+    if used:
         msg = f"{out} is not an empty folder"
         raise CellsError(msg)
     with Console(stderr=True).status("fetching the solar cells (90 MB once, then from the cache)"):

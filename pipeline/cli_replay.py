@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.replay_diff import RunDiff
     from pipeline.replay_jobs import JobDone, ReplayJob
     from pipeline.replay_report import RunReport
+    from pipeline.replay_sources import ReplaySource
 
 
 SourcesArgument = Annotated[
@@ -154,11 +155,14 @@ def _replay_one(job: ReplayJob, diff: Path | None, page: Path | None, *, as_json
     """Replay a source; compare and report it."""
     from pipeline.config_file import load_config
     from pipeline.counting_view import CountingView
+    from pipeline.page import check_page
     from pipeline.replay import Pace, open_source, run_replay
     from pipeline.replay_diff import compare, part_results
-    from pipeline.replay_ledger import new_ledger
+    from pipeline.replay_ledger import named_ledger, new_ledger
     from pipeline.replay_report import match_labels, report
 
+    if page is not None:
+        check_page(page)
     settings = load_config(job.config) if job.config is not None else None
     log_to_stderr("WARNING", "replay")
     opened = open_source(job.source, settings, late=job.late)
@@ -166,22 +170,32 @@ def _replay_one(job: ReplayJob, diff: Path | None, page: Path | None, *, as_json
         typer.echo(f"warning: {warning}", err=True)
     known = match_labels(job.labels, opened.names()) if job.labels is not None else {}
     old = part_results(diff) if diff is not None else None
-    with (
-        new_ledger(job.ledger, force=job.force) as path,
-        CountingView(Console(stderr=True), len(opened)) as view,
-    ):
-        view.begin("replay")
-        run_replay(opened, path, Pace(job.speed), view.tick)
-        done = report(path, opened.config.judge.score, known)
-        differences = compare(old, part_results(path)) if old is not None else None
+    with named_ledger(job.ledger) as ledger:
+        with (
+            new_ledger(ledger, force=job.force) as path,
+            CountingView(Console(stderr=True), len(opened)) as view,
+        ):
+            view.begin("replay")
+            run_replay(opened, path, Pace(job.speed), view.tick)
+        done = report(ledger, opened.config.judge.score, known)
+        differences = compare(old, part_results(ledger)) if old is not None else None
         if page is not None:
-            from pipeline.build import line_backbone
-            from pipeline.report_pages import write_run_report
-
-            view.begin("report")
-            backbone, _ = line_backbone(opened.config)
-            write_run_report(page, opened, path, done, backbone, differences, view.tick)
+            _write_page(page, opened, ledger, done, differences)
     _tell(done, differences, job.ledger, labelled=job.labels is not None, as_json=as_json)
+
+
+def _write_page(
+    page: Path, opened: ReplaySource, ledger: Path, done: RunReport, differences: RunDiff | None
+) -> None:
+    """Write the report of a replay, with the run's backbone once more."""
+    from pipeline.build import line_backbone
+    from pipeline.counting_view import CountingView
+    from pipeline.report_pages import write_run_report
+
+    backbone, _ = line_backbone(opened.config)
+    with CountingView(Console(stderr=True), 0) as view:
+        view.begin("report")
+        write_run_report(page, opened, ledger, done, backbone, differences, view.expect, view.tick)
 
 
 def _replay_several(jobs: Sequence[ReplayJob], processes: int, *, as_json: bool) -> None:

@@ -61,7 +61,7 @@ def tune(
     ] = None,
     memory_mb: Annotated[
         int, typer.Option(min=100, help="For what was computed before; less takes longer.")
-    ] = 4000,
+    ] = 6000,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
     json_line: JsonOption = False,
 ) -> None:
@@ -73,6 +73,7 @@ def tune(
     """
     from pipeline.config_file import load_config
     from pipeline.counting_view import CountingView
+    from pipeline.page import check_page
     from pipeline.report_pages import write_search_report
     from pipeline.tune import Search, Tuning, check_search, open_study
     from pipeline.tune_goals import LABELLED
@@ -84,6 +85,8 @@ def tune(
     if wanted in LABELLED and not tables:
         msg = f"--goal {wanted} needs --labels"
         raise typer.BadParameter(msg)
+    if report is not None:
+        check_page(report)
     log_to_stderr("ERROR", "tune")
     search = Search(
         sources=tuple(sources),

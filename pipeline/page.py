@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -39,6 +40,20 @@ class ReportError(LineError):
     """A page cannot be written; the message names the file."""
 
 
+def check_page(path: Path) -> None:
+    """Refuse a page that has no place, before the work for it is done.
+
+    Raises:
+        ReportError: It has no name, or no folder.
+    """
+    if not path.name or path.is_dir():
+        msg = f"report {path}: that is a folder, wanted a file's name"
+        raise ReportError(msg)
+    if not path.parent.is_dir():
+        msg = f"report {path}: there is no folder {path.parent}"
+        raise ReportError(msg)
+
+
 def write_page(path: Path, title: str, pieces: Iterable[str], script: str = "") -> None:
     """Write a page, whole or not at all, piece by piece.
 
@@ -57,6 +72,7 @@ def write_page(path: Path, title: str, pieces: Iterable[str], script: str = "") 
         f'<link rel="icon" href="data:,"><style>{_STYLE}</style>'
         f"<script>{script}</script></head>\n<body><h1>{named}</h1>\n"
     )
+    check_page(path)
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("w", encoding="utf-8") as file:
@@ -68,7 +84,8 @@ def write_page(path: Path, title: str, pieces: Iterable[str], script: str = "") 
         msg = f"report {path}: {error.strerror or error}"
         raise ReportError(msg) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

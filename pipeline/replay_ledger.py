@@ -23,6 +23,16 @@ WRITTEN_AHEAD = ("-wal", "-shm")
 
 
 @contextmanager
+def named_ledger(path: Path | None) -> Iterator[Path]:
+    """Yield the ledger's name; where it has none, one that is thrown away after the block."""
+    if path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="musc-edge-replay-") as folder:
+        yield Path(folder) / "ledger.db"
+
+
+@contextmanager
 def new_ledger(path: Path | None, *, force: bool) -> Iterator[Path]:
     """Yield where to write; the file has its name when the block has ended well.
 
@@ -34,8 +44,8 @@ def new_ledger(path: Path | None, *, force: bool) -> Iterator[Path]:
         ReplayError: It is there, a gate writes it, or its folder cannot be written.
     """
     if path is None:
-        with tempfile.TemporaryDirectory(prefix="musc-edge-replay-") as folder:
-            yield Path(folder) / "ledger.db"
+        with named_ledger(None) as thrown_away:
+            yield thrown_away
         return
     check_target(path, force=force)
     part = path.with_name(f"{path.name}.part")

@@ -34,6 +34,7 @@ def write_run_report(
     done: RunReport,
     backbone: Backbone,
     differences: RunDiff | None = None,
+    expect: Callable[[int], None] = lambda _frames: None,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Write the page of a replay.
@@ -45,6 +46,7 @@ def write_run_report(
         done: Its figures.
         backbone: Of the replay.
         differences: From an older ledger.
+        expect: Told how many frames go through the backbone once more, at most.
         tick: Called for each frame that goes through the backbone once more.
 
     Raises:
@@ -62,7 +64,7 @@ def write_run_report(
         "settings": source.config.digest,
         "warnings": "; ".join(source.warnings) or "-",
     }
-    peaks = nearest_patches(source, ledger, run.worst, backbone, tick)
+    peaks = nearest_patches(source, ledger, run.worst, backbone, expect, tick)
     sections = run_sections(run, summary, changed, pictures(source, run.worst), peaks)
     write_report(out, f"Replay of {source.name}", sections)
 

@@ -100,6 +100,7 @@ def nearest_patches(
     ledger: Path,
     worst: Sequence[Worst],
     backbone: Backbone,
+    expect: Callable[[int], None] = lambda _frames: None,
     tick: Callable[[], None] = lambda: None,
 ) -> dict[FrameKey, Peak]:
     """Return the worst patch of each frame that is still there, and what came nearest.
@@ -109,12 +110,14 @@ def nearest_patches(
         ledger: Of the run.
         worst: The frames.
         backbone: Of the run.
+        expect: Told how many more frames go through the backbone, at most.
         tick: Called for each frame that went through it.
 
     Raises:
         LedgerError: There is no such file, or it is not a ledger.
     """
     search = _Search(source, backbone, tick)
+    expect(len(worst))
     queries = search.queries(worst)
     with closing(open_for_reading(ledger)) as db:
         good = {key: _good_frames(db, key) for key in queries}
@@ -122,6 +125,7 @@ def nearest_patches(
     for key, frames in good.items():
         for other in frames:
             wanted[other].append(queries[key])
+    expect(sum(len({query.region for query in each}) for each in wanted.values()))
     search.compare(wanted)
     for key, query in queries.items():
         query.peak.gone = len(good[key]) - query.peak.compared

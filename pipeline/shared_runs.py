@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.snapshots import Snapshots
 
-FEATURES_SHARE, FRAMES_SHARE = 0.4, 0.3
+FEATURES_SHARE, FRAMES_SHARE = 0.5, 0.25
 """Of the memory: for what the backbone said, and for frames made ready for comparison; the
 rest is for pairs. A frame of the default backbone takes 1.6 MB of each, a pair 25 kB, and a
 window of 32 has 31 pairs a frame."""

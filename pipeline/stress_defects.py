@@ -9,6 +9,7 @@ are a burst of b copies: one stream serves all lengths.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pipeline.stress_bench import first_parts
@@ -70,7 +71,8 @@ def burst(bench: SeedBench) -> list[Outcome]:
     """The same defect on b parts in a row, for each of a dozen defects.
 
     They are those that plain mutual scoring rejects at its operating point when they
-    come alone; a seed with fewer says so as a fault.
+    come alone; a seed with fewer says so as a fault. What has chosen them is not counted:
+    each part of a burst, the first one too, is a copy, so that all are alike.
     """
     streams = list(_bursts(bench))
     plan = bench.plan
@@ -90,29 +92,27 @@ def _burst(
     return Outcome("burst", {"b": length, "defects": bench.plan.defects}, by_side, faults)
 
 
-def found_alone(bench: SeedBench) -> Iterator[tuple[int, Stream]]:
-    """Each defect that plain mutual scoring rejects alone, with the stream that ends with it."""
+def found_alone(bench: SeedBench) -> Iterator[int]:
+    """Each defect, by its number, that plain mutual scoring rejects when it comes alone."""
     found = bench.undisturbed.found
     others = [number for number in range(bench.belt.defects) if number not in found]
     for number in (*found, *others):
-        stream = bench.warmed()
-        first = stream.show(bench.belt.copy(number, 0), defective=True)
-        if first["plain"].reaches(bench.undisturbed.threshold["plain"]):
-            yield number, stream
+        shown = bench.warmed().show(bench.belt.defective(number), defective=True)
+        if shown["plain"].reaches(bench.undisturbed.threshold["plain"]):
+            yield number
 
 
 def _bursts(bench: SeedBench) -> Iterator[Stream]:
     """Streams of the longest burst of each defect, and a few good parts after it."""
     plan = bench.plan
-    for taken, (number, stream) in enumerate(found_alone(bench), 1):
-        for again in range(1, max(plan.bursts)):
+    for number in islice(found_alone(bench), plan.defects):
+        stream = bench.warmed()
+        for again in range(1, max(plan.bursts) + 1):
             stream.show(bench.belt.copy(number, again), defective=True)
         for good in range(plan.after):
             stream.show(bench.belt.good(plan.warm_up + good))
         stream.end()
         yield stream
-        if taken == plan.defects:
-            return
 
 
 def _burst_figures(bench: SeedBench, streams: Sequence[Stream], length: int, side: Side) -> Figures:

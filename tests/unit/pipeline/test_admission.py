@@ -214,22 +214,48 @@ def test_regime_change_waits_for_its_release() -> None:
     assert all(one.deciding < LIMIT and not one.stream.degraded for one in after)
 
 
-@pytest.mark.parametrize("since", [0, 4])
+@pytest.mark.parametrize("since", [0, 4, 11])
 def test_release_into_a_full_window(since: int) -> None:
-    """Those that make room for released parts are gone already; parts since the change go too."""
+    """Those that were released vote, all of them, however many peers came since the change."""
     belt = filled()
     belt.run(map(other, range(10)))
     belt.run(good(200 + seed) for seed in range(since))
-    full = len(belt.held)
-    changed = {
-        one.frame.seq for one in map(belt.stream.window.__getitem__, belt.stream.window.apart)
-    }
+    apart = [belt.stream.window[slot].frame for slot in belt.stream.window.apart]
+    assert len(belt.held) + len(apart) > SIZE
 
     parts = belt.stream.guard.release()
 
-    assert len(parts) + full > SIZE
-    assert belt.held == changed
+    assert parts == [frame.part for frame in apart]
+    assert belt.held == {frame.seq for frame in apart}
     assert belt.run([other(50)])[0].deciding < LIMIT
+
+
+@pytest.mark.parametrize("since", [0, 4, 9])
+def test_released_parts_have_room_in_a_full_window(since: int) -> None:
+    """Without a change of regime the oldest peers go, and no released part."""
+    belt = filled()
+    belt.run(map(scratched, range(8)))
+    belt.run(good(200 + seed) for seed in range(since))
+    apart = {belt.stream.window[slot].frame.seq for slot in belt.stream.window.apart}
+    latest = set(sorted(belt.held)[len(apart) - SIZE :])
+
+    parts = belt.stream.guard.release()
+
+    assert len(parts) == len(apart)
+    assert belt.held == apart | latest
+
+
+def test_no_more_is_released_than_a_window_holds() -> None:
+    """Of more parts the latest vote, and the others raise nothing again."""
+    belt = filled(apart_frames=24)
+    belt.run(map(other, range(24)))
+
+    parts = belt.stream.guard.release()
+
+    assert len(parts) == len(belt.held) == SIZE
+    assert max(belt.held) == belt.number
+    assert all(one.stream.admission == "peer" for one in belt.run(map(other, range(50, 60))))
+    assert len(belt.events("regime_change")) == 1
 
 
 def test_release_of_a_defect_lets_its_parts_vote() -> None:

@@ -154,6 +154,33 @@ def test_report_is_a_page(images: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert text.count('alt="patch of ') == 3 * 14
 
 
+def test_ledger_outlives_a_report_that_fails(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replay is done; what cannot be drawn costs the page alone."""
+
+    def no_backbone(_config: object) -> None:
+        msg = "weights are gone"
+        raise LineError(msg)
+
+    monkeypatch.setattr(build, "line_backbone", no_backbone)
+
+    done = invoke(images, "--ledger", tmp_path / "l.db", "--report", tmp_path / "p.html")
+
+    assert isinstance(done.exception, LineError)
+    assert len(rows(tmp_path / "l.db", "verdicts")) == 30
+    assert not (tmp_path / "p.html").exists()
+
+
+def test_page_without_a_folder_is_refused_before_the_replay(images: Path, tmp_path: Path) -> None:
+    """Nobody waits for a replay whose page has no place."""
+    done = invoke(images, "--ledger", tmp_path / "l.db", "--report", tmp_path / "none" / "p.html")
+
+    assert isinstance(done.exception, LineError)
+    assert "there is no folder" in str(done.exception)
+    assert not (tmp_path / "l.db").exists()
+
+
 def several(images: Path, *arguments: str | Path) -> Result:
     """Replay the images and a second folder with their config."""
     write_parts(images.with_name("others"), 20, (18,))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge.errors import LineError
-from pipeline.page import inline, jpeg, shrunk, table, write_page
+from pipeline.page import ReportError, inline, jpeg, shrunk, table, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,18 @@ def test_page_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
 
     assert "<p>old</p>" in page.read_text()
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_page_without_a_place_is_refused(tmp_path: Path) -> None:
+    """A folder is no page, and a page needs one; the message names what was asked for."""
+    (tmp_path / "file").write_text("mine")
+
+    for path, says in ((tmp_path, "that is a folder"), (tmp_path / "file" / "p.html", "no folder")):
+        with pytest.raises(ReportError, match=f"report {path}: .*{says}"):
+            write_page(path, "a", [])
+
+    with pytest.raises(ReportError, match="File name too long"):
+        write_page(tmp_path / ("a" * 252), "a", [])
 
 
 @pytest.mark.parametrize(

@@ -34,19 +34,20 @@ class Witness(SeedBench):
         super().__init__(tiny_rig(plan), Belt(DrawnParts(), 0, 3 * plan.window), plan, 0)
         self.streams: list[list[Capture]] = []
         self.shown: list[Stream] = []
-        self._warming = False
+        self._warm_up: list[Capture] = []
 
     def fresh(self) -> Stream:
         """Return a stream whose parts are kept."""
-        stream = super().fresh()
-        return stream if self._warming else self._watched(stream, [])
+        return self._watched(super().fresh(), [])
 
     def warmed(self) -> Stream:
-        """Return a warmed stream whose parts are kept."""
-        self._warming = True
+        """Return a warmed stream whose parts are kept, those of the warm-up too."""
+        before = len(self.streams)
         stream = super().warmed()
-        self._warming = False
-        return self._watched(stream, [self.belt.good(i) for i in range(self.plan.warm_up)])
+        if len(self.streams) > before:
+            self._warm_up = self.streams.pop()
+            self.shown.pop()
+        return self._watched(stream, list(self._warm_up))
 
     def _watched(self, stream: Stream, shown: list[Capture]) -> Stream:
         show = stream.show
@@ -175,12 +176,15 @@ def test_plain_line_is_blind_to_a_long_burst() -> None:
 
 
 def test_burst_is_consecutive_copies_between_good_parts() -> None:
-    """After the warm-up come the defect, its copies, and a few good parts."""
+    """After the warm-up come copies of one defect, and a few good parts."""
     bench = Witness()
 
     burst(bench)
 
-    for stream in bench.streams[1:]:
+    bursts = [one for one in bench.streams[1:] if len(one) > TINY.warm_up + 1]
+    assert len(bursts) == TINY.defects
+    for stream in bursts:
+        assert all("again" in one.origin for one in stream[TINY.warm_up :][:8])
         kinds = [is_bad(one) for one in stream[TINY.warm_up :]]
         assert kinds == [True] * 8 + [False] * TINY.after
         defects = {one.origin.split()[0] for one in stream[TINY.warm_up :][:8]}
@@ -207,11 +211,13 @@ def test_too_few_defects_are_a_fault() -> None:
 
 
 def test_defects_are_tried_one_by_one() -> None:
-    """Only as many streams are shown as are asked for, each ending with its defect."""
-    chosen = list(islice(found_alone(tiny_bench()), 2))
+    """Only as many are shown as are asked for, each alone after good parts."""
+    bench = Witness()
 
-    assert [number for number, _ in chosen] == [0, 1]
-    assert all(stream.lines.shown == TINY.warm_up + 1 for _, stream in chosen)
+    assert list(islice(found_alone(bench), 2)) == [0, 1]
+
+    assert [len(stream) for stream in bench.streams[-2:]] == [TINY.warm_up + 1] * 2
+    assert all(is_bad(stream[-1]) for stream in bench.streams[-2:])
 
 
 def test_shares_of_parts_carry_one_defect() -> None:
