@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +19,24 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.config_alarm import Alarm
     from pipeline.config_method import JudgeSettings
+    from pipeline.what_if import Known, WhatIf
+    from pipeline.what_if_ledger import LedgerParts
 
 TARGETS = (5.0, 10.0, 20.0, 50.0)
 """Rejects per 1000 that are asked for where nothing is."""
 _RULE = re.compile(r"(?P<count>[0-9]+)(/(?P<parts>[0-9]+)|/(?P<period>[0-9]+([.][0-9]+)?)s)?")
+
+
+def _numbers(values: list[float] | None) -> list[float] | None:
+    """Refuse what compares with nothing: no range does.
+
+    Raises:
+        BadParameter: One is not a number.
+    """
+    if any(math.isnan(value) for value in values or ()):
+        msg = "nan is not a number from 0 to 2"
+        raise typer.BadParameter(msg)
+    return values
 
 
 def what_if(
@@ -35,7 +50,12 @@ def what_if(
     ] = None,
     threshold: Annotated[
         list[float] | None,
-        typer.Option(min=0.0, help="A fixed threshold; may be given several times."),
+        typer.Option(
+            min=0.0,
+            max=2.0,
+            callback=_numbers,
+            help="A fixed threshold; may be given several times.",
+        ),
     ] = None,
     rejects: Annotated[
         list[float] | None,
@@ -61,26 +81,53 @@ def what_if(
     rejects of good parts, and of each alarm how often its cause comes and (during how many
     parts). Approximate, for admission is frozen: the scores are those of the run.
     """
-    from pipeline import what_if_ledger as asked
-    from pipeline.counting_view import CountingView
-    from pipeline.what_if_known import labelled, reviewed
+    from pipeline.what_if_ledger import read_parts
 
     path, settings = _asked_of(ledger, config)
     rules = [_rule(text) for text in dict.fromkeys(alarm)] if alarm else _rules(settings)
     targets = rejects or ([] if threshold else TARGETS)
     judges = [_judge(settings, target) for target in targets]
-    parts = asked.read_parts(path, limit, settings.judge.score if settings else None)
-    known = labelled(path, parts, labels) if labels else reviewed(path, parts)
-    with CountingView(Console(stderr=True), len(judges) * len(parts.frames)) as view:
-        view.begin("what if")
-        rows = asked.what_if_ledger(parts, threshold or [], judges, rules, known, view.tick)
+    parts = read_parts(path, limit, settings.judge.score if settings else None)
+    known = _known(path, parts, labels)
+    rows = _answers(parts, threshold or [], judges, rules, known)
     if as_json:
         for row in rows:
-            typer.echo(json.dumps(row.row()))
+            typer.echo(json.dumps(row.row() | {"score": parts.score}))
         return
-    print_rows((*asked.SHOWN, *(rule.name for rule in rules)), [row.cells() for row in rows])
-    typer.echo(f"\n{parts.summary()}; {known.said if known else 'no labels and no reviews'}")
-    typer.echo(asked.APPROXIMATE)
+    _print(rows, rules, f"{parts.summary()}; {known.said if known else 'no labels and no reviews'}")
+
+
+def _known(path: Path, parts: LedgerParts, labels: Path | None) -> Known | None:
+    """Return what parts were: by a table of labels, else by the ledger's reviews."""
+    from pipeline.what_if_known import labelled, reviewed
+
+    return labelled(path, parts, labels) if labels else reviewed(path, parts)
+
+
+def _answers(
+    parts: LedgerParts,
+    thresholds: list[float],
+    judges: list[JudgeSettings],
+    rules: list[Alarm],
+    known: Known | None,
+) -> list[WhatIf]:
+    """Answer, and show how far that is."""
+    from pipeline.counting_view import CountingView
+    from pipeline.what_if_ledger import what_if_ledger
+
+    with CountingView(Console(stderr=True), len(judges) * len(parts.frames)) as view:
+        view.begin("what if")
+        return what_if_ledger(parts, thresholds, judges, rules, known, view.tick)
+
+
+def _print(rows: list[WhatIf], rules: list[Alarm], of: str) -> None:
+    """Print the table, what it is of, and that it is approximate."""
+    from pipeline.what_if import SHOWN
+    from pipeline.what_if_ledger import APPROXIMATE
+
+    print_rows((*SHOWN, *(rule.name for rule in rules)), [row.cells() for row in rows])
+    typer.echo(f"\n{of}")
+    typer.echo(APPROXIMATE)
 
 
 def _asked_of(ledger: Path | None, config: Path | None) -> tuple[Path, Config | None]:

@@ -11,7 +11,8 @@ first to the second.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Numbers: TypeAlias = npt.NDArray[np.int64]
+
+
+SHOWN = ("setting", "threshold", "rejects", "per_1000", "recall", "false_rejects")
+"""Columns of a table, before those of the rules."""
 
 
 class Parts(NamedTuple):
@@ -46,6 +51,73 @@ class Answer(NamedTuple):
     """[thresholds, rules], how often the cause of each alarm would have come."""
     alarmed: Numbers
     """[thresholds, rules], parts during which it would have been there."""
+
+
+class Decided(NamedTuple):
+    """What is said of the parts."""
+
+    failed: Flags
+    """[n]."""
+    judged: Flags
+    """[n], which have a result."""
+
+
+class Known(NamedTuple):
+    """What some of the parts really were."""
+
+    defective: Flags
+    """[n], false also where nobody knows."""
+    weights: npt.NDArray[np.float64]
+    """[n], how many parts each stands for; 0 where nobody knows."""
+    said: str
+    """How many are known, and whence."""
+    whole: bool = True
+    """Whether they stand for all: no share can be taken of rejects alone."""
+
+    def share(self, said: Decided, *, defective: bool) -> float | None:
+        """Return which share of the defective parts, or of the good ones, fails; None of none."""
+        own = self.weights * (self.defective == defective) * said.judged
+        return float(own[said.failed].sum() / own.sum()) if self.whole and own.any() else None
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """One setting, and what the line would have said."""
+
+    setting: str
+    threshold: float | None
+    """The latest; None while there was none."""
+    rejects: int
+    per_1000: float | None
+    """Of the parts with a result."""
+    recall: float | None
+    """Share of the defective parts that fail."""
+    false_rejects: float | None
+    """Share of the good parts that fail."""
+    alarms: dict[str, tuple[int, int]]
+    """By rule: how often its cause comes, and during how many parts it is there."""
+
+    def row(self) -> dict[str, Any]:
+        """Return what a program reads."""
+        return {
+            "setting": self.setting,
+            "threshold": self.threshold,
+            "rejects": self.rejects,
+            "per_1000": self.per_1000,
+            "recall": self.recall,
+            "false_rejects": self.false_rejects,
+            "alarms": {
+                name: {"times": times, "parts": parts}
+                for name, (times, parts) in self.alarms.items()
+            },
+            "approximate": "admission is frozen",
+        }
+
+    def cells(self) -> list[str]:
+        """Return a row of a table: ``SHOWN``, then each rule as times (parts)."""
+        figures = (self.threshold, self.rejects, self.per_1000, self.recall, self.false_rejects)
+        alarms = [f"{times} ({parts})" for times, parts in self.alarms.values()]
+        return [self.setting, *map(_cell, figures), *alarms]
 
 
 def what_if(parts: Parts, thresholds: Sequence[float], rules: Sequence[Alarm]) -> Answer:
@@ -176,3 +248,10 @@ def _begins(holds: Flags) -> Numbers:
     before[:, 1:] = holds[:, :-1]
     begins: Numbers = (holds & ~before).sum(axis=1)
     return begins
+
+
+def _cell(figure: float | None) -> str:
+    """Return a count as it is, and a measure with four digits."""
+    if figure is None:
+        return ""
+    return str(figure) if isinstance(figure, int) else f"{figure:.4g}"

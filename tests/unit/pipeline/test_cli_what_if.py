@@ -56,7 +56,7 @@ def test_table_has_a_line_for_each_setting(ledger: Path) -> None:
     assert judged.split("\t")[2:] == ["3", "214.3", "", "", "1 (1)"]
     assert low.split("\t") == ["threshold=0.001", "0.001", "14", "1000", "", "", "1 (13)"]
     assert target.split("\t")[0] == "rejects_per_1000=50"
-    assert of == "14 parts judged, 0 without result; no labels and no reviews"
+    assert of == "14 parts judged by raw scores, 0 without result; no labels and no reviews"
     assert note.startswith("approximate: admission is frozen")
 
 
@@ -72,6 +72,7 @@ def test_json_is_an_object_a_line(ledger: Path, tmp_path: Path) -> None:
         f"rejects_per_1000={target}" for target in (5, 10, 20, 50)
     ]
     assert {row["approximate"] for row in rows} == {"admission is frozen"}
+    assert {row["score"] for row in rows} == {"raw"}
     assert (rows[0]["rejects"], rows[0]["recall"], rows[0]["false_rejects"]) == (3, 1.0, 0.0)
     assert rows[0]["alarms"] == {
         "1_of_5": {"times": 1, "parts": 10},
@@ -108,6 +109,9 @@ def test_config_has_ledger_judge_and_alarms(ledger: Path, tmp_path: Path) -> Non
         (("--rejects-per-1000", "500"), "--rejects-per-1000 500: Input should be less than 500"),
         (("--rejects-per-1000", "0.5"), "it needs at least 20000"),
         (("--threshold", "-1"), "--threshold"),
+        (("--threshold", "inf"), "inf is not in the range 0.0<=x<=2.0"),
+        (("--threshold", "nan"), "nan is not a number from 0 to 2"),
+        (("--rejects-per-1000", "nan"), "--rejects-per-1000 nan"),
         (("--limit", "0"), "--limit"),
     ],
 )
