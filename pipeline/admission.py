@@ -126,6 +126,8 @@ class AdmissionGuard:
         episode = before.episode.passed(self._settings.size_frames)
         if admission == "quarantine":
             episode, regime, tied = self._repeated(slot, arrival, events)
+        elif admission == "doubtful":
+            tied = len(self._apart_with_spot(slot, arrival))
         if regime and not before.degraded:
             events.append(StreamEvent(kind="regime_change", detail={"frames": tied + 1}))
         seconds = self._second_looks(arrival, ignored, events)
@@ -261,8 +263,13 @@ class AdmissionGuard:
         refused = self._state.latest.count("doubtful")
         if refused < DOUBTFUL_SHARE * self._settings.size_frames:
             return "doubtful"
-        alike = self._with_spot(slot, arrival.look, self._window.apart, level)
+        alike = self._apart_with_spot(slot, arrival)
         return "doubtful" if len(alike) >= DOUBTS_ALIKE else "peer"
+
+    def _apart_with_spot(self, slot: int, arrival: Arrival) -> list[int]:
+        """Return the frames apart, failed or doubtful, that have what makes a frame unusual."""
+        level = arrival.reached or 0.0
+        return self._with_spot(slot, arrival.look, self._window.apart, level)
 
     def _repeated(
         self, slot: int, arrival: Arrival, events: list[StreamEvent]

@@ -311,11 +311,28 @@ def test_warnings_cannot_starve_a_window(share: float) -> None:
     assert places.count("peer") == SIZE - places.count("doubtful")
 
 
-def test_weak_defect_that_repeats_never_votes() -> None:
-    """Each part only warns, and more of them than may be doubtful by chance: they are alike."""
+def warned() -> Belt:
+    """Return a full belt where a defect only warns."""
     belt = Belt(limit=1.5)
     belt.stream._judge.warning = lambda: LIMIT  # type: ignore[method-assign]  # a fixed one never warns
     belt.run(good(seed) for seed in range(SIZE + 4))
+    return belt
+
+
+def test_weak_defect_that_repeats_does_not_lift_the_threshold() -> None:
+    """Like copies that fail: from the third on they tell the judge nothing new."""
+    belt = warned()
+
+    said = belt.run(map(scratched, range(8)))
+    strange = belt.run([odd(1)])
+
+    assert [one.stream.counts for one in said] == [True] * 2 + [False] * 6
+    assert strange[0].stream.counts
+
+
+def test_weak_defect_that_repeats_never_votes() -> None:
+    """Each part only warns, and more of them than may be doubtful by chance: they are alike."""
+    belt = warned()
 
     said = belt.run(map(scratched, range(SIZE // 2)))
 
