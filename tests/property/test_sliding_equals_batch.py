@@ -4,7 +4,7 @@ With a locality too: then the batch's tokens look only near their own position.
 
 Distances are compared squared. The square root is ill-conditioned near 0: two
 near copies at squared distance 1e-6 +- 1e-7 differ by little there and by much
-in distance, and the snap to 0 moves a distance by 1e-3. Every squared distance is
+in distance, and the snap to 0 moves a distance by 2e-3. Every squared distance is
 held to 1e-5 of the same tokens' in float64; a mean of distances then errs by at
 most sqrt(1e-5), because |sqrt(a) - sqrt(b)| <= sqrt(|a - b|), and that bound holds
 for the scores.
