@@ -183,9 +183,13 @@ class Tuning:
     def _plan(self) -> None:
         """Have the settings in use tried first, and in a grid all others; then what was lost."""
         for trial in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-            if _is_dead(trial.user_attrs.get(MADE_BY)):
+            if not _is_dead(trial.user_attrs.get(MADE_BY)):
+                continue
+            try:
                 self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                self._study.enqueue_trial(trial.params)
+            except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
+                continue  # another process that has just begun has taken it up
+            self._study.enqueue_trial(trial.params)
         space = self._search.space
         used = {key: json.dumps(value) for key, value in current(self.config, list(space)).items()}
         if all(isinstance(one, Choices) for one in space.values()):

@@ -121,16 +121,43 @@ def test_study_goes_on(images: Path, tmp_path: Path) -> None:
     assert [one.number for one in again._study.get_trials()] == [0, 1, 2]
 
 
-def test_trial_of_a_killed_process_is_made_again(images: Path, tmp_path: Path) -> None:
-    """What a dead process was at counts as failed, and its settings are tried after all."""
-    wanted = search(images)
-    study = open_study(str(tmp_path / "tune.db"), wanted)
+def killed_trial(study: optuna.Study) -> None:
+    """Leave a trial as a process that is dead now has left it."""
     done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], check=True,
                           capture_output=True, text=True)  # fmt: skip
     study.enqueue_trial({"window.size_frames": "12"})
     trial = study.ask()
     trial.suggest_categorical("window.size_frames", ["9", "10", "12"])
     trial.set_user_attr(MADE_BY, [os.uname().nodename, int(done.stdout)])
+
+
+def test_killed_trial_is_taken_up_by_one_of_two(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that begin at once both find it; it is made again once."""
+    wanted = search(images)
+    first, second = (tuning(wanted, tmp_path / "tune.db") for _ in range(2))
+    killed_trial(first._study)
+    found = first._study.get_trials
+
+    def found_before_the_other(**chosen: Any) -> list[optuna.trial.FrozenTrial]:
+        trials = found(**chosen)
+        monkeypatch.setattr(first._study, "get_trials", found)
+        second.run(view())
+        return trials
+
+    monkeypatch.setattr(first._study, "get_trials", found_before_the_other)
+    first.run(view())
+
+    tried = [t.params["window.size_frames"] for t in found() if t.state.name == "COMPLETE"]
+    assert sorted(tried) == ["10", "12", "9"]
+
+
+def test_trial_of_a_killed_process_is_made_again(images: Path, tmp_path: Path) -> None:
+    """What a dead process was at counts as failed, and its settings are tried after all."""
+    wanted = search(images)
+    study = open_study(str(tmp_path / "tune.db"), wanted)
+    killed_trial(study)
 
     one = Tuning(wanted, study, 50_000_000)
     one.run(view())
