@@ -215,7 +215,7 @@ def test_parts_that_were_not_to_be_judged_are_none(tmp_path: Path) -> None:
 
     judged, low = what_if_ledger(parts, [0.2], [], [rule])
 
-    assert parts.summary() == "2 parts judged, 1 without result"
+    assert parts.summary() == "2 parts judged by raw scores, 1 without result"
     assert (judged.rejects, low.rejects) == (1, 2)
     assert (judged.alarms["two"], low.alarms["two"]) == ((1, 1), (1, 2))
 
