@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,18 +26,6 @@ TARGETS = (5.0, 10.0, 20.0, 50.0)
 _RULE = re.compile(r"(?P<count>[0-9]+)(/(?P<parts>[0-9]+)|/(?P<period>[0-9]+([.][0-9]+)?)s)?")
 
 
-def _numbers(values: list[float] | None) -> list[float] | None:
-    """Refuse what compares with nothing: no range does.
-
-    Raises:
-        BadParameter: One is not a number.
-    """
-    if any(math.isnan(value) for value in values or ()):
-        msg = "nan is not a number from 0 to 2"
-        raise typer.BadParameter(msg)
-    return values
-
-
 def what_if(
     ledger: Annotated[
         Path | None, typer.Argument(metavar="LEDGER", help="Ledger file; else the config's.")
@@ -53,7 +40,6 @@ def what_if(
         typer.Option(
             min=0.0,
             max=2.0,
-            callback=_numbers,
             help="A fixed threshold; may be given several times.",
         ),
     ] = None,
