@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 TARGETS = (5.0, 10.0, 20.0, 50.0)
 """Rejects per 1000 that are asked for where nothing is."""
 _RULE = re.compile(r"(?P<count>[0-9]+)(/(?P<parts>[0-9]+)|/(?P<period>[0-9]+([.][0-9]+)?)s)?")
+AlarmOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Rejects that raise an alarm: 5 (in a row), 3/20 (of the latest), 10/60s (in a "
+        "time); likewise. Else the config's alarms."
+    ),
+]
 
 
 def what_if(
@@ -37,23 +44,13 @@ def what_if(
     ] = None,
     threshold: Annotated[
         list[float] | None,
-        typer.Option(
-            min=0.0,
-            max=2.0,
-            help="A fixed threshold; may be given several times.",
-        ),
+        typer.Option(min=0.0, max=2.0, help="A fixed threshold; may be given several times."),
     ] = None,
     rejects: Annotated[
         list[float] | None,
         typer.Option("--rejects-per-1000", help="A target of rejects; likewise."),
     ] = None,
-    alarm: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Rejects that raise an alarm: 5 (in a row), 3/20 (of the latest), 10/60s (in a "
-            "time); likewise. Else the config's alarms."
-        ),
-    ] = None,
+    alarm: AlarmOption = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="CSV with path or part, and label: 0 good, 1 defective; else reviews."),
