@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import recordings as made
 from factories import BOOT, announcement
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge import recording_files
@@ -158,6 +158,7 @@ def template() -> Any:
         yield made.whole(Path(folder) / "rec")
 
 
+@settings(deadline=None)
 @given(name=st.sampled_from(["c1/index.jsonl", "line.jsonl"]), share=st.floats(0, 1))
 def test_cut_anywhere_keeps_the_whole_lines(template: Path, name: str, share: float) -> None:
     """However much of an index is left, its whole lines are read and a rest is called torn."""
@@ -178,6 +179,7 @@ def test_cut_anywhere_keeps_the_whole_lines(template: Path, name: str, share: fl
         list(recording.steps())
 
 
+@settings(deadline=None)
 @given(
     lines=st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"") + b"\n")),
     torn=st.binary(max_size=200).map(lambda rest: rest.replace(b"\n", b"")),
@@ -212,6 +214,7 @@ def test_torn_line_is_named_as_far_as_it_is_left(torn: bytes, named: str) -> Non
     assert torn_words(torn) == f"the last {len(torn)} bytes are a torn line{named}"
 
 
+@settings(deadline=None)
 @given(rubbish=st.binary(max_size=200), at=st.floats(0, 1), name=st.sampled_from(["c1", ""]))
 def test_rubbish_is_named_and_never_raised(
     template: Path, rubbish: bytes, at: float, name: str
