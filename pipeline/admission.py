@@ -119,15 +119,13 @@ class AdmissionGuard:
             self._plan = _Plan(plain, self._state, arrival, [])
             return plain
         before = self._state
-        admission = self._admission(slot, arrival)
+        admission, tied = self._admission(slot, arrival)
         copies, anchor = self._copies(slot, arrival.look)
         events = self._belt(before.copies, copies)
-        tied, regime = 0, False
+        regime = False
         episode = before.episode.passed(self._settings.size_frames)
         if admission == "quarantine":
             episode, regime, tied = self._repeated(slot, arrival, events)
-        elif admission == "doubtful":
-            tied = len(self._apart_with_spot(slot, arrival))
         if regime and not before.degraded:
             events.append(StreamEvent(kind="regime_change", detail={"frames": tied + 1}))
         seconds = self._second_looks(arrival, ignored, events)
@@ -250,26 +248,21 @@ class AdmissionGuard:
         alike = explains(distances, look.spot(level), level, share)
         return [other for other, one in zip(others, alike, strict=True) if one]
 
-    def _admission(self, slot: int, arrival: Arrival) -> Admission:
+    def _admission(self, slot: int, arrival: Arrival) -> tuple[Admission, int]:
+        """Return who the frame is, and of a doubtful one how many apart have its spot."""
         if arrival.look.twins:
-            return "duplicate"
+            return "duplicate", 0
         if len(self._window.voters) < self._settings.min_peers:
-            return "peer"
+            return "peer", 0
         level = arrival.reached
         if level is None or self._known(slot, arrival.look, level):
-            return "peer"
+            return "peer", 0
         if arrival.fails:
-            return "quarantine"
+            return "quarantine", 0
+        alike = len(self._with_spot(slot, arrival.look, self._window.apart, level))
         refused = self._state.latest.count("doubtful")
-        if refused < DOUBTFUL_SHARE * self._settings.size_frames:
-            return "doubtful"
-        alike = self._apart_with_spot(slot, arrival)
-        return "doubtful" if len(alike) >= DOUBTS_ALIKE else "peer"
-
-    def _apart_with_spot(self, slot: int, arrival: Arrival) -> list[int]:
-        """Return the frames apart, failed or doubtful, that have what makes a frame unusual."""
-        level = arrival.reached or 0.0
-        return self._with_spot(slot, arrival.look, self._window.apart, level)
+        too_many = refused >= DOUBTFUL_SHARE * self._settings.size_frames
+        return ("peer", 0) if too_many and alike < DOUBTS_ALIKE else ("doubtful", alike)
 
     def _repeated(
         self, slot: int, arrival: Arrival, events: list[StreamEvent]

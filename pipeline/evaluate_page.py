@@ -19,7 +19,7 @@ import torch
 
 from musc.anomaly_map import upsample
 from pipeline.evaluate_examples import ExampleKind
-from pipeline.heatmap import decode_8bit, encode_png
+from pipeline.heatmap import as_8bit
 from pipeline.image_folder import load_image
 from pipeline.page import inline, jpeg, shrunk, write_page
 
@@ -142,4 +142,4 @@ def _photo(root: Path, name: str) -> Image | None:
     capture = load_image(root, name)
     if capture.pixels is None:
         return None
-    return shrunk(decode_8bit(encode_png(capture.pixels), name), SHOWN_PX)
+    return shrunk(as_8bit(capture.pixels, name), SHOWN_PX)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 import cv2
 
 from edge.wire import BYTE_BITS
-from pipeline.heatmap import HeatmapError, encode_png
+from pipeline.heatmap import HeatmapError, decode_8bit, encode_png
 from pipeline.inspection import encode_evidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge.frame import Frame
+    from pipeline.heatmap import Image
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,15 @@ def evidence_message(frame: Frame) -> list[bytes]:
     except HeatmapError as error:
         log.error("no evidence of %s: %s", frame.key, error)
         return []
+
+
+def shown(frame: Frame) -> Image:
+    """Return the frame as a reader of its evidence would show it, 8 bits, mono or BGR.
+
+    Raises:
+        HeatmapError: It cannot be encoded.
+    """
+    return decode_8bit(encoded(frame), str(frame.key))
 
 
 def encoded(frame: Frame) -> bytes:

@@ -125,6 +125,15 @@ def encode_png(image: npt.NDArray[Any]) -> bytes:
     return data.tobytes()
 
 
+def as_8bit(image: npt.NDArray[Any], name: str) -> Image:
+    """Return ``image`` (uint8 or uint16, mono or BGR) as a reader of its PNG would show it.
+
+    Raises:
+        HeatmapError: OpenCV cannot encode it.
+    """
+    return decode_8bit(encode_png(image), name)
+
+
 def decode_8bit(data: bytes, name: str) -> Image:
     """Return an encoded image as 8 bits, mono or BGR, for display.
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edge.frame import FrameKey
-from pipeline.evidence_encoder import encoded
-from pipeline.heatmap import decode_8bit, overlay
+from pipeline.evidence_encoder import shown
+from pipeline.heatmap import overlay
 from pipeline.ledger import open_for_reading, read_heatmap
 from pipeline.page import jpeg, shrunk
 from pipeline.regions import on_picture
@@ -124,6 +124,6 @@ def pictures(source: ReplaySource, worst: Sequence[Worst]) -> dict[FrameKey, byt
 
 
 def _picture(frame: Frame, worst: Worst) -> bytes:
-    pixels = decode_8bit(encoded(frame), str(frame.key))
+    pixels = shown(frame)
     placed = on_picture(worst.affine, frame.offset_px)
     return jpeg(shrunk(overlay(pixels, worst.patches, worst.level, placed), SHOWN_PX))

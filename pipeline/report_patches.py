@@ -26,8 +26,8 @@ from edge.frame import FrameKey
 from musc.lnamd import aggregate
 from musc.locality import too_far
 from pipeline.camera_intake import CameraIntake, FrameRefusedError
-from pipeline.evidence_encoder import encoded
-from pipeline.heatmap import box_of, decode_8bit
+from pipeline.evidence_encoder import shown
+from pipeline.heatmap import box_of
 from pipeline.ledger import open_for_reading
 from pipeline.page import jpeg, shrunk
 
@@ -244,7 +244,7 @@ def _crop(frame: Frame, view: View, region: Region, patch: int) -> bytes:
     x, y, width, height = box_of(rows, columns, view.affine, view.frame)
     left, top = x - frame.offset_px[0], y - frame.offset_px[1]
     cut = replace(frame, pixels=frame.pixels[top : top + height, left : left + width])
-    small = shrunk(decode_8bit(encoded(cut), str(frame.key)), CROP_PX)
+    small = shrunk(shown(cut), CROP_PX)
     colour: Any = cv2.cvtColor(small, cv2.COLOR_GRAY2BGR) if small.ndim == 2 else small  # noqa: PLR2004 - height and width
     mark = box_of((row, row), (column, column), view.affine, view.frame)
     scale_x, scale_y = colour.shape[1] / width, colour.shape[0] / height

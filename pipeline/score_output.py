@@ -14,7 +14,7 @@ import torch
 
 from musc.anomaly_map import upsample
 from pipeline.batch_score import CHUNK, FolderScores, score_text, write_csv
-from pipeline.heatmap import decode_8bit, encode_png, overlay
+from pipeline.heatmap import as_8bit, encode_png, overlay
 from pipeline.image_folder import load_image, output_names
 from pipeline.regions import grid_to_sensor
 from pipeline.robust_z import robust_threshold
@@ -75,4 +75,4 @@ def _display(capture: Capture, *, on_image: bool) -> npt.NDArray[np.uint8]:
     )
     if not on_image:
         return np.zeros(pixels.shape[:2], np.uint8)
-    return decode_8bit(encode_png(pixels), capture.origin)
+    return as_8bit(pixels, capture.origin)

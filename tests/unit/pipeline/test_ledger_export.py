@@ -141,7 +141,7 @@ def test_reviews_become_labels(kept: Kept) -> None:
     """The latest review of each exported part is its label, as replay takes it."""
     kept.keep(*range(1, 21))
     for number, label in ((20, "good"), (20, "defect"), (19, "good"), (22, "defect")):
-        add_review(kept.ledger, str(number), label, "anna", "", START)  # type: ignore[arg-type]
+        add_review(kept.ledger, str(number), label, "anna", "", START)  # type: ignore[arg-type] - one of two
 
     told = json.loads(kept.export().stdout.splitlines()[-1])
 
