@@ -1,11 +1,12 @@
 """What if the threshold, or the rule of an alarm, were another: from scores that are known.
 
 Each question is answered for all thresholds at once, without going through the parts one
-by one: a row of booleans over the parts for each threshold, and running sums over it. The
-answers are those of ``alarm_conditions``, which a line asks part by part; alarms that
-do not look at parts are no question here.
+by one: a row of booleans over the parts for each threshold, running sums over it, and of
+each cause only where it begins and how long it is there. The answers are those of
+``alarm_conditions``, which a line asks part by part; alarms that do not look at parts are
+no question here.
 
-Main path: ``held``; ``held_naive`` asks the line's own condition, and tests hold the
+Main path: ``answer``; ``held_naive`` asks the line's own condition, and tests hold the
 first to the second.
 """
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Numbers: TypeAlias = npt.NDArray[np.int64]
+Counts: TypeAlias = npt.NDArray[np.int32]
+_Condition: TypeAlias = OfLatest | InARow | WithinPeriod
+
+_KEEP, _ON, _OFF = 0, 1, 2
 
 
 SHOWN = ("setting", "threshold", "rejects", "per_1000", "recall", "false_rejects")
@@ -51,6 +56,34 @@ class Answer(NamedTuple):
     """[thresholds, rules], how often the cause of each alarm would have come."""
     alarmed: Numbers
     """[thresholds, rules], parts during which it would have been there."""
+
+
+class _Spans(NamedTuple):
+    """Where causes are there: each span one row, in the order of ways and parts."""
+
+    ways: Numbers
+    """[spans]."""
+    begins: Numbers
+    """[spans], its first part."""
+    lengths: Numbers
+    """[spans], in parts."""
+
+    def times(self, ways: int) -> Numbers:
+        """Count how often a cause comes, [ways]."""
+        return np.bincount(self.ways, minlength=ways)
+
+    def parts(self, ways: int) -> Numbers:
+        """Count the parts during which it is there, [ways]."""
+        total = np.zeros(ways, np.int64)
+        np.add.at(total, self.ways, self.lengths)
+        return total
+
+    def flags(self, shape: tuple[int, ...]) -> Flags:
+        """Tell of each part, [ways, n]."""
+        found = np.zeros(shape, bool)
+        for way, begin, length in zip(*self, strict=True):
+            found[way, begin : begin + length] = True
+        return found
 
 
 class Decided(NamedTuple):
@@ -145,12 +178,13 @@ def answer(fails: Flags, parts: Parts, rules: Sequence[Alarm]) -> Answer:
     Raises:
         ValueError: A rule does not look at parts.
     """
-    each = [held(rule, fails, parts) for rule in rules]
-    shape = (len(fails), 0)
+    ways = len(fails)
+    each = _spans([_condition(rule) for rule in rules], fails, parts)
+    shape = (len(each), ways)
     return Answer(
         fails.sum(axis=1),
-        np.stack([_begins(one) for one in each], axis=1) if each else np.zeros(shape, np.int64),
-        np.stack([one.sum(axis=1) for one in each], axis=1) if each else np.zeros(shape, np.int64),
+        np.array([one.times(ways) for one in each], np.int64).reshape(shape).T,
+        np.array([one.parts(ways) for one in each], np.int64).reshape(shape).T,
     )
 
 
@@ -168,21 +202,8 @@ def held(rule: Alarm, fails: Flags, parts: Parts) -> Flags:
     Raises:
         ValueError: The rule does not look at parts.
     """
-    condition = _condition(rule)
-    missing = np.isnan(parts.scores)[None, :]
-    match condition.counted:
-        case "fail":
-            counts = fails
-        case "no_result":
-            counts = np.broadcast_to(missing, fails.shape)
-        case _:
-            counts = fails | missing
-    match condition:
-        case OfLatest():
-            return _of_latest(condition, counts)
-        case InARow():
-            return _in_a_row(condition, counts)
-    return _within_period(condition, counts, parts.at_ns)
+    [spans] = _spans([_condition(rule)], fails, parts)
+    return spans.flags(fails.shape)
 
 
 def held_naive(rule: Alarm, threshold: float, parts: Parts) -> list[bool]:
@@ -195,7 +216,7 @@ def held_naive(rule: Alarm, threshold: float, parts: Parts) -> list[bool]:
     return said
 
 
-def _condition(rule: Alarm) -> OfLatest | InARow | WithinPeriod:
+def _condition(rule: Alarm) -> _Condition:
     match make_condition(rule, holds=False):
         case OfLatest() | InARow() | WithinPeriod() as condition:
             return condition
@@ -203,51 +224,83 @@ def _condition(rule: Alarm) -> OfLatest | InARow | WithinPeriod:
     raise ValueError(msg)
 
 
-def _of_latest(condition: OfLatest, counts: Flags) -> Flags:
-    number = np.arange(counts.shape[1])
-    begins = np.maximum(number - condition.size + 1, 0)
-    found = _between(counts, begins)
-    full = number + 1 >= condition.size
-    return _switched(
-        (found >= condition.raise_at) & (full | condition.early),
-        (found <= condition.clear_at) & full,
-    )
+def _spans(conditions: Sequence[_Condition], fails: Flags, parts: Parts) -> list[_Spans]:
+    """Return where the cause of each is there; what several count is counted once."""
+    missing = np.isnan(parts.scores)[None, :]
+    totals: dict[str, Counts] = {}
+    for counted in {condition.counted for condition in conditions}:
+        match counted:
+            case "fail":
+                counts = fails
+            case "no_result":
+                counts = np.broadcast_to(missing, fails.shape)
+            case _:
+                counts = fails | missing
+        totals[counted] = _running(counts)
+    return [_spans_of(condition, totals[condition.counted], parts) for condition in conditions]
 
 
-def _in_a_row(condition: InARow, counts: Flags) -> Flags:
-    number = np.arange(counts.shape[1])
-    last_other = np.maximum.accumulate(np.where(counts, -1, number), axis=1)
-    return _switched(number - last_other >= condition.raise_at, ~counts)
+def _spans_of(condition: _Condition, total: Counts, parts: Parts) -> _Spans:
+    match condition:
+        case OfLatest():
+            found = _latest(total, condition.size)
+            full = np.arange(1, found.shape[1] + 1) >= condition.size
+            return _switched(
+                (found >= condition.raise_at) & (full | condition.early),
+                (found <= condition.clear_at) & full,
+            )
+        case InARow():
+            on = _latest(total, condition.raise_at) >= condition.raise_at
+            return _switched(on, ~on)
+    return _within_period(condition, total, parts.at_ns)
 
 
-def _within_period(condition: WithinPeriod, counts: Flags, at_ns: Numbers) -> Flags:
+def _within_period(condition: WithinPeriod, total: Counts, at_ns: Numbers) -> _Spans:
     begins_ns = at_ns - condition.period_ns
-    found = _between(counts, np.searchsorted(at_ns, begins_ns, side="right"))
+    before = np.searchsorted(at_ns, begins_ns, side="right")
+    found = total[:, 1:] - np.take(total, before, axis=1)
     known = begins_ns >= at_ns[0] if len(at_ns) else np.zeros(0, bool)
     return _switched(found >= condition.raise_at, (found <= condition.clear_at) & known)
 
 
-def _between(counts: Flags, begins: Numbers) -> Numbers:
-    """Count from each part's own beginning up to itself, [thresholds, n]."""
-    total = np.zeros((counts.shape[0], counts.shape[1] + 1), np.int64)
+def _running(counts: Flags) -> Counts:
+    """Count from the first part on, [ways, n + 1]."""
+    total = np.zeros((counts.shape[0], counts.shape[1] + 1), np.int32)
     np.cumsum(counts, axis=1, out=total[:, 1:])
-    return total[:, 1:] - total[:, begins]
+    return total
 
 
-def _switched(on: Flags, off: Flags) -> Flags:
-    """Return what is on after each part: until it is switched it stays, and on goes first."""
-    number = np.arange(on.shape[1])
-    last_on = np.maximum.accumulate(np.where(on, number, -1), axis=1)
-    last_off = np.maximum.accumulate(np.where(off & ~on, number, -1), axis=1)
-    return last_on > last_off
+def _latest(total: Counts, size: int) -> Counts:
+    """Count among the latest parts, up to each part, [ways, n]."""
+    found: Counts = total[:, 1:].copy()
+    found[:, size:] -= total[:, 1:-size]
+    return found
 
 
-def _begins(holds: Flags) -> Numbers:
-    """Count how often it begins, [thresholds]."""
-    before = np.zeros_like(holds)
-    before[:, 1:] = holds[:, :-1]
-    begins: Numbers = (holds & ~before).sum(axis=1)
-    return begins
+def _switched(on: Flags, off: Flags) -> _Spans:
+    """Return from where to where it is on: until it is switched it stays, and on goes first.
+
+    Most parts switch nothing, so only those are looked at where what is wanted changes.
+    """
+    ways, n = on.shape
+    if not on.size:
+        return _Spans(*(np.zeros(0, np.int64) for _ in range(3)))
+    wanted = (on.view(np.uint8) | ((off > on).view(np.uint8) << 1)).ravel()
+    changes = np.empty(wanted.size, bool)
+    np.not_equal(wanted[1:], wanted[:-1], out=changes[1:])
+    changes[::n] = True
+    at = np.flatnonzero(changes)
+    wants = wanted[at]
+    rows = np.searchsorted(at, np.arange(ways) * n)
+    wants[rows[wants[rows] == _KEEP]] = _OFF
+    first = np.zeros(at.size, bool)
+    first[rows] = True
+    at, first, wants = (part[wants != _KEEP] for part in (at, first, wants))
+    first[1:] |= wants[1:] != wants[:-1]
+    at, wants = at[first], wants[first]
+    ends = np.append(at[1:], ways * n)
+    begins, ends = at[wants == _ON], ends[wants == _ON]
+    return _Spans(begins // n, begins % n, ends - begins)
 
 
 def _cell(figure: float | None) -> str:
