@@ -208,8 +208,6 @@ class PairKernel:
             self.threads.share(jobs, lambda some: self._compiled(some, step, wide, many, both))
         else:
             self._in_torch(jobs, wide, many, both)
-        for maxima in both:
-            maxima.sub_(0.5)
         self._averaged_first(one, many, peers, both)
         return both
 
@@ -226,6 +224,7 @@ class PairKernel:
         reach = patches if self._locality is None else self._locality
         apart = self._furthest_product()
         buffer = torch.zeros(step, patches, patches)  # what is too far is added up, never used
+        results = [maxima.numpy() for maxima in both]
         for stage, peers in jobs:
             others, own = many.tokens[stage, peers], one.tokens[stage]
             gram = buffer[: len(others)]
@@ -240,8 +239,10 @@ class PairKernel:
                 one.inverse[stage].numpy(),
                 many.inverse[stage, peers].numpy(),
                 reach,
-                *(maxima[stage, peers].numpy() for maxima in both),
+                *(maxima[stage, peers] for maxima in results),
             )
+            for maxima in results:
+                maxima[stage, peers] -= 0.5
 
     def _furthest_product(self) -> int | None:
         """Rows and columns that two patches are apart at most whose product is needed.
@@ -276,8 +277,8 @@ class PairKernel:
                 boxed = _box(boxed, axis, half)
             cosines = boxed.view(-1, patches, patches).mul_(one.inverse[stage, r])
             cosines.mul_(many.inverse[stage, peers, r, :, None]).masked_fill_(far, -torch.inf)
-            both[0][stage, peers, r] = cosines.amax(dim=1)
-            both[1][stage, peers, r] = cosines.amax(dim=2)
+            both[0][stage, peers, r] = cosines.amax(dim=1).sub_(0.5)
+            both[1][stage, peers, r] = cosines.amax(dim=2).sub_(0.5)
 
     def _averaged_first(
         self, one: Centred, many: Centred, peers: Sequence[int], both: tuple[Tensor, Tensor]

@@ -15,6 +15,7 @@ from musc.lnamd import DEGREES
 from musc.pair_kernel import Centred, PairKernel, measured
 from musc.pair_memory import PairMemory, frame_digest
 from musc.projection import BASIS_FRAMES, principal_axes
+from musc.worker_threads import alone
 
 
 def estimated_bytes(
@@ -132,13 +133,14 @@ class PairStore:
         """
         digest = b"" if self._memory is None else frame_digest(frame, kernel.rule)
         pairs = list(self._pairs(digest, frame, peers, kernel))
-        for held, new in zip(self.frames, frame, strict=True):
-            held[:, slot] = new
-        self.image_features[slot] = image_feature
-        self._digests[slot] = digest
-        for peer, of_new, of_peer in pairs:
-            self.nearest[slot, peer] = of_new
-            self.nearest[peer, slot] = of_peer
+        with alone():
+            for held, new in zip(self.frames, frame, strict=True):
+                held[:, slot] = new
+            self.image_features[slot] = image_feature
+            self._digests[slot] = digest
+            for peer, of_new, of_peer in pairs:
+                self.nearest[slot, peer] = of_new
+                self.nearest[peer, slot] = of_peer
 
     def reduced(
         self, slots: Sequence[int], degrees: Sequence[int], kernel: PairKernel

@@ -186,17 +186,18 @@ class AdmissionGuard:
         self._state = _STATE.validate_python(saved)
 
     def release(self) -> list[str]:
-        """Give the vote to what failed and was kept apart; return the parts, oldest first.
+        """Give the vote to what was kept apart; return the parts, oldest first.
 
         After a regime change they alone vote, as long as a score needs no more peers. Else
         the oldest peers make room for them. Of more than a window's size the latest vote.
+        They are no look-alikes that a frame like them could hide behind: what they show is good.
         """
-        failed = [slot for slot in self._window.apart if self._window[slot].failed]
-        for slot in failed:
+        apart = self._window.apart
+        for slot in apart:
             held = self._window[slot]
-            held.failed, held.refined = False, True
+            held.failed, held.refined, held.released = False, True, True
         size, peers = self._settings.size_frames, self._window.peers
-        released = failed[-size:]
+        released = apart[-size:]
         changed = self._state.degraded and len(released) >= self._settings.min_peers
         leave = len(peers) if changed else max(0, len(peers) + len(released) - size)
         # A frame that moves into a full window would push out the oldest, released or not.
@@ -287,25 +288,34 @@ class AdmissionGuard:
     ) -> list[_SecondLook]:
         """Look once more at frames that most of a window has voted after."""
         threshold, unusual = arrival.threshold, arrival.unusual
-        if threshold is None:
+        if threshold is None or unusual is None:
             return []
         seconds: dict[int, _SecondLook] = {}
-        waiting = self._window.due(int(SECOND_LOOK * self._settings.size_frames))
+        found: set[int] = set()
+        due = self._window.due(int(SECOND_LOOK * self._settings.size_frames))
+        waiting: dict[int, set[int]] = {slot: set() for slot in due}
         while waiting:
-            slot = waiting.pop()
+            slot, known = waiting.popitem()
             held = self._window[slot]
             if not {*self._window.voters} - {slot}:
                 continue  # nobody is there to look at it
             early = held.votes_before < self._settings.size_frames
             most = MOST_AT_FIRST if early else MOST_ALIKE
-            look = self._looks.at(slot, ignored, unusual, most)
-            fails = look.score / held.scale >= threshold
+            look = self._looks.at(slot, ignored, unusual, most, known)
+            deciding = look.score / held.scale
+            fails = deciding >= threshold
             seconds[slot] = _SecondLook(slot, look.score, look.share(threshold), fails)
-            if held.failed is not None and held.failed != fails:
-                events.append(_contradiction(held, look.score, threshold))
-            if fails:
+            if deciding >= (unusual if early else threshold):
                 # Together: once one has lost its vote the others would hide each other better.
-                waiting += [o for o in look.alike if o not in seconds and o not in waiting]
+                found.add(slot)
+                group = {slot, *look.alike}
+                for other in group - found:
+                    # In a first window few show it by themselves, and what one shows all have.
+                    waiting.setdefault(other, set()).update(group - {other} if early else ())
+        for slot, one in seconds.items():
+            held = self._window[slot]
+            if held.failed is not None and held.failed != one.fails:
+                events.append(_contradiction(held, one.score, threshold))
         return list(seconds.values())
 
     def _looked(self, second: _SecondLook) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from musc.worker_threads import alone
 from pipeline.camera_intake import FrameRefusedError
 from pipeline.camera_windows import LineWindows
 from pipeline.extraction import Extraction, Looked, attempt
@@ -120,13 +121,13 @@ class Inspector:
         return sum(stream.unpin() for stream in self.windows.streams(camera))
 
     def release(self, camera: str | None = None) -> list[str]:
-        """Give the vote to what failed and was kept apart, of one camera or of all.
+        """Give the vote to what was kept apart, of one camera or of all.
 
         Returns:
             The parts, without repetition.
         """
         streams = self.windows.streams(camera)
-        parts = [part for stream in streams for part in stream.guard.release()]
+        parts = [part for stream in streams for part in stream.release()]
         self.windows.told(camera)
         return list(dict.fromkeys(parts))
 
@@ -184,7 +185,10 @@ class Inspector:
         """
         if isinstance(features, FrameRefusedError):
             raise features
-        if not (features.tokens.isfinite().all() and features.image_features.isfinite().all()):
+        numbers = (features.tokens, features.image_features)
+        with alone():
+            finite = all(bool(one.isfinite().all()) for one in numbers)
+        if not finite:
             detail = "the backbone's tokens are not finite"
             raise FrameRefusedError(detail, "not_finite")
         camera = self.windows.camera(frame.key.camera)

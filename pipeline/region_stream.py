@@ -23,6 +23,7 @@ import torch
 
 from musc.rscin import rescore
 from musc.sliding import SlidingMuSc
+from musc.worker_threads import alone
 from pipeline.admission import AdmissionGuard
 from pipeline.arrival import Arrival, unusual_from
 from pipeline.consensus import ConsensusPins
@@ -40,10 +41,15 @@ if TYPE_CHECKING:
     from musc.pair_memory import PairMemory
     from pipeline.config import Config
     from pipeline.inspection import PatchScores, Pinning
+    from pipeline.lookalikes import Flags
     from pipeline.regions import Mask
     from pipeline.stream_window import FrameId
 
 
+RELEASED_SHARE = 0.5
+"""Of a window's voters: where a release brings in so many, scores of before were of another
+window. Kept beside new ones that are lower they lift the threshold: five times in 24 parts,
+where the light went down to a fifth."""
 MAX_DISTANCE = 2.0
 """Between tokens of unit length, and so the highest score there is."""
 
@@ -102,7 +108,8 @@ class RegionStream:
         )
         share = judge.rejects_per_1000 / regions
         self._rejects_per_1000 = share
-        self._judge = make_judge(judge.model_copy(update={"rejects_per_1000": share}))
+        self._judge_settings = judge.model_copy(update={"rejects_per_1000": share})
+        self._judge = make_judge(self._judge_settings)
         self._told = self._calibration()
         self._looks = WindowScores(
             self.window,
@@ -115,6 +122,8 @@ class RegionStream:
         self._consensus = ConsensusPins(window, self.window, self._looks)
         self._scored: deque[tuple[float, Tensor]] = deque(maxlen=window.size_frames)
         self._scores: tuple[RegionScores, Tensor, Calibration] | None = None
+        self._anew = False
+        """Whether the judge has to learn from the window before the next frame is judged."""
 
     def score(
         self, tokens: Tensor, image_feature: Tensor, ignored: Mask, frame: FrameId
@@ -139,10 +148,17 @@ class RegionStream:
             raise NotFiniteError(str(error)) from error
         if not self.window.voters:
             return None
+        with alone():
+            return self._looked_at(slot, image_feature, ignored.ravel())
+
+    def _looked_at(self, slot: int, image_feature: Tensor, ignored: Flags) -> RegionScores:
+        """Score the newest frame by those held, and say what becomes of it."""
+        if self._anew:
+            self._learn_anew(ignored)
         threshold, warning = self._judge.threshold(), self._judge.warning()
         if threshold is not None and threshold > MAX_DISTANCE:
             threshold = warning = None  # nothing could fail
-        look = self._looks.at(slot, ignored.ravel(), unusual_from(threshold, warning))
+        look = self._looks.at(slot, ignored, unusual_from(threshold, warning))
         raw = look.score
         if not math.isfinite(raw):
             msg = f"the score is {raw}"
@@ -150,9 +166,8 @@ class RegionStream:
         rescored = self._rescored(raw, image_feature)
         deciding = rescored if self._rescores else raw
         arrival = Arrival(look, deciding, threshold, warning)
-        flags = ignored.ravel()
-        news = self.guard.consider(slot, arrival, flags)
-        news = self._consensus.consider(slot, arrival, flags, news)
+        news = self.guard.consider(slot, arrival, ignored)
+        news = self._consensus.consider(slot, arrival, ignored, news)
         calibration = self._calibration()
         if calibration != self._told:
             news = replace(news, events=(*news.events, self._calibrated()))
@@ -206,6 +221,34 @@ class RegionStream:
         self.window[slot].refined = True  # it has no result that a second look could contradict
         self.window.place("pin")
 
+    def release(self) -> list[str]:
+        """Give the vote to what was kept apart; return the parts, as ``AdmissionGuard.release``.
+
+        Where the window is another one by that, the judge begins anew, with what the voters
+        score by each other.
+        """
+        before = {*self.window.peers}
+        parts = self.guard.release()
+        after = {*self.window.peers}
+        self._anew |= len(after - before) >= max(1.0, RELEASED_SHARE * len(after))
+        return parts
+
+    def _learn_anew(self, ignored: Flags) -> None:
+        """Let the judge know what the window's peers score by each other, and nothing else.
+
+        Patches that have no say are those of the newest frame: the region's, on one belt.
+        """
+        self._anew = False
+        self._judge = make_judge(self._judge_settings)
+        self._scored.clear()
+        peers = self.window.peers
+        features = self.window.window.image_features(peers)
+        for slot, feature in zip(peers, features, strict=True):
+            look = self._looks.at(slot, ignored, None)
+            deciding = self._rescored(look.score, feature) if self._rescores else look.score
+            self._scored.append((look.score, feature))
+            self._judge.learn(deciding, look.voters)
+
     def pin(self, boot: str, seq: int) -> Pinning:
         """Keep a held frame as a good one until it is let go."""
         slot = self.window.find(boot, seq)
@@ -237,6 +280,7 @@ class RegionStream:
             "guard": self.guard.saved(),
             "pins_chosen": self._consensus.done,
             "judge": self._judge.state(),
+            "judge_anew": self._anew,
             "scores": [score for score, _ in self._scored],
             "image_features": torch.stack(features) if features else torch.zeros(0, 0),
         }
@@ -253,6 +297,7 @@ class RegionStream:
         self.guard.restore(state["guard"])
         self._consensus.done = bool(state["pins_chosen"])
         self._judge.restore(state["judge"])
+        self._anew = bool(state["judge_anew"])
         features = state["image_features"].to(self._device)
         pairs = zip(map(float, state["scores"]), features, strict=True)
         self._scored = deque(pairs, maxlen=self._scored.maxlen)

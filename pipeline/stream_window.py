@@ -56,6 +56,8 @@ class Held:
     """Raw score over the deciding one."""
     refined: bool = False
     """Whether it was looked at once more, or never has to be."""
+    released: bool = False
+    """Whether a person gave it its vote: what it shows is good."""
 
 
 _HELD = TypeAdapter(list[tuple[int, Held]])

@@ -23,7 +23,7 @@ from musc.anomaly_map import frame_scores
 from pipeline.lookalikes import MOST_ALIKE, copies, look_alikes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from torch import Tensor
 
@@ -93,7 +93,12 @@ class WindowScores:
         self._medians: deque[float] = deque(maxlen=LATEST)
 
     def at(
-        self, slot: int, ignored: Flags, limit: float | None, most_alike: float = MOST_ALIKE
+        self,
+        slot: int,
+        ignored: Flags,
+        limit: float | None,
+        most_alike: float = MOST_ALIKE,
+        known_alike: Collection[int] = (),
     ) -> Look:
         """Look at a frame; which peers are left out stays so until it is looked at again.
 
@@ -102,6 +107,7 @@ class WindowScores:
             ignored: [P], patches that score 0 and have no say.
             limit: Patch score from which a frame is unusual; None while there is none.
             most_alike: Share of the peers that may be left out as look-alikes.
+            known_alike: Slots of frames that are look-alikes by what another one has shown.
         """
         sliding = self._window.window
         sliding.mask_pairs(slot, ())
@@ -124,6 +130,8 @@ class WindowScores:
                 alike = self._alike(
                     peers, copied, np.where(seen, distances, 0.0), limit, most_alike
                 )
+            alike |= {other for other in peers if other in known_alike}
+            alike = {other for other in alike if not self._window[other].released}
             if 0 < len(left_out := copied | alike) < len(voters):
                 sliding.mask_pairs(slot, left_out)
                 counting = [k for k, other in enumerate(voters) if other not in left_out]
