@@ -226,7 +226,8 @@ def load_frame(folder: Path, stored: StoredFrame) -> Frame:
     # A file holds red first and OpenCV gives blue first.
     given = pixels[..., ::-1] if stored.pixel_format == "rgb" else pixels
     frame_pixels: Any = np.ascontiguousarray(given)
-    if stored.pixels_crc32 not in {None, zlib.crc32(frame_pixels)}:
+    expected = stored.pixels_crc32
+    if expected is not None and zlib.crc32(frame_pixels) != expected:
         msg = f"{path}: OpenCV {cv2.__version__} decodes it to other pixels than were recorded"
         raise RecordingError(msg)
     frame_pixels.flags.writeable = False
