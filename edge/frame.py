@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,14 @@ CameraState = Literal["ONLINE", "LOST", "STALE", "NO_TRIGGER"]
 
 PixelFormat = Literal["mono", "bgr", "rgb"]
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+class Jpeg(NamedTuple):
+    """A JPEG file, and the pixels that were decoded from it."""
+
+    content: bytes
+    pixels: Pixels
+
 
 MAX_SIDE_PX = 32_768
 ORIGIN_LIMIT = 256

@@ -153,7 +153,7 @@ class Ingest:
         if frame is None:
             return
         if self._recorder is not None:
-            self._recorder.put_frame(frame)
+            self._recorder.put_frame(frame, taken.jpeg)
         oldest = self._queue.put(frame)
         if oldest is not None:
             detail = f"queue of {self._settings.queue_frames} frames full, oldest dropped"

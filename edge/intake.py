@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edge.announcer import Notices
     from edge.clock import Clock
     from edge.counter import TriggerCounter
+    from edge.frame import Jpeg
     from edge.keys import LineKeys
     from edge.recorder import Recorder
 
@@ -64,6 +65,8 @@ class Taken:
     """Its number."""
     frame: Frame | None
     """None where it was told to be lost."""
+    jpeg: Jpeg | None = None
+    """The file that it came as, which goes to a recorder alone."""
 
 
 class Intake:
@@ -147,7 +150,7 @@ class Intake:
             capture.bit_depth,
             capture.offset_px,
         )
-        return Taken(seq, frame)
+        return Taken(seq, frame, capture.jpeg)
 
     def take_parts(self) -> None:
         """Take the parts that programs have told."""

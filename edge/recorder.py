@@ -8,6 +8,9 @@ is one fault to tell the ledger, and inspection goes on.
 Killed at any moment, it leaves whole lines and at most one torn one, and no line of a
 frame whose file is not whole: the file gets its name first, then its line is appended. A
 process that goes on takes the torn line off first, and says so in its place.
+
+A frame that is the whole decoding of a JPEG file is kept as that file; any other, one that
+ingest has cropped too, is encoded as PNG. Either way a reader gets the frame's own pixels.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from edge.frame import Jpeg
     from edge.recording_lines import EndWhy
 
 log = logging.getLogger(__name__)
@@ -60,6 +64,13 @@ class RecordingFault(NamedTuple):
     kind: str
     """``recording_full``, ``recording_failed`` or ``recording_torn``."""
     detail: dict[str, str | int | float]
+
+
+class _Picture(NamedTuple):
+    """A frame that waits, and the JPEG that it is kept as; None to encode it."""
+
+    frame: Frame
+    jpeg: bytes | None
 
 
 class Recorder:
@@ -97,7 +108,7 @@ class Recorder:
         except OSError as error:
             msg = f"{index}: {error.strerror}"
             raise RecordingError(msg) from error
-        self._waiting: queue.SimpleQueue[BaseModel | Frame | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[BaseModel | _Picture | None] = queue.SimpleQueue()
         # Each is written by one thread alone.
         self._given_bytes = self._done_bytes = 0
         self.used_bytes = 0
@@ -129,12 +140,17 @@ class Recorder:
         self._given_bytes += LINE_BYTES
         self._waiting.put(line)
 
-    def put_frame(self, frame: Frame) -> None:
-        """Hand over a frame whose pixels must not change any more."""
+    def put_frame(self, frame: Frame, jpeg: Jpeg | None = None) -> None:
+        """Hand over a frame whose pixels must not change any more, and the file it came as.
+
+        The file is kept where the frame's pixels are all that was decoded from it.
+        """
         if self.ended is not None:
             self.left_out += 1
             return
-        size = _waiting_bytes(frame)
+        content = jpeg.content if jpeg is not None and jpeg.pixels is frame.pixels else None
+        picture = _Picture(frame, content)
+        size = _waiting_bytes(picture)
         # A frame alone may be larger than the limit.
         if self._waits(size) > max(self._waiting_limit_bytes, size):
             self._leave_out()
@@ -142,7 +158,7 @@ class Recorder:
             self.put(NotRecorded(camera=key.camera, boot=key.boot, seq=key.seq, why="queue_full"))
             return
         self._given_bytes += size
-        self._waiting.put(frame)
+        self._waiting.put(picture)
 
     def take_faults(self) -> list[RecordingFault]:
         """Return what went wrong since the last call; each kind of fault comes once."""
@@ -191,7 +207,7 @@ class Recorder:
             self._done_bytes += _waiting_bytes(item)
         os.close(self._file)
 
-    def _attempt(self, work: Callable[..., None], *given: BaseModel | Frame) -> None:
+    def _attempt(self, work: Callable[..., None], *given: BaseModel | _Picture) -> None:
         """Do a step of the work, unless the recording has ended; let no failure out."""
         if self.ended is not None:
             return
@@ -205,7 +221,7 @@ class Recorder:
     def _go_on(self) -> None:
         """Count what an earlier process has written, and take off what it was killed in."""
         torn = take_torn_off(self._file)
-        frames = (self._index.parent / FRAMES_FOLDER).rglob("*.png")
+        frames = (self._index.parent / FRAMES_FOLDER).glob("*/*.*")
         self.used_bytes = os.fstat(self._file).st_size
         self.used_bytes += sum(path.stat().st_size for path in frames)
         if torn:
@@ -213,25 +229,25 @@ class Recorder:
             self._append_line(Cut(at=self._now(), size_bytes=len(torn), detail=detail))
             self._fault("recording_torn", "torn_line", f"{detail}, taken off")
 
-    def _write(self, item: BaseModel | Frame) -> None:
-        if not isinstance(item, Frame):
+    def _write(self, item: BaseModel | _Picture) -> None:
+        if not isinstance(item, _Picture):
             self._append_line(item)
         elif self._hurries:
-            key = item.key
+            key = item.frame.key
             self.left_out += 1
             self._append_line(
                 NotRecorded(camera=key.camera, boot=key.boot, seq=key.seq, why="stopped")
             )
         else:
-            self._write_frame(item)
+            self._write_frame(*item)
 
-    def _write_frame(self, frame: Frame) -> None:
-        content = encode_frame_file(frame)
+    def _write_frame(self, frame: Frame, jpeg: bytes | None) -> None:
+        content = encode_frame_file(frame) if jpeg is None else jpeg
         free = shutil.disk_usage(self._index.parent).free
         if free - len(content) < self._keep_free_bytes:
             self._end("disk_low", f"{free} bytes are free, {self._keep_free_bytes} are kept so")
             return
-        name = frame_file(frame.key.boot, frame.key.seq)
+        name = frame_file(frame.key.boot, frame.key.seq, "png" if jpeg is None else "jpg")
         line = StoredFrame(
             announcement=frame.announcement,
             pixel_format=frame.pixel_format,
@@ -241,6 +257,7 @@ class Recorder:
             file=name,
             size_bytes=len(content),
             crc32=zlib.crc32(content),
+            pixels_crc32=None if jpeg is None else zlib.crc32(frame.pixels.data),
         )
         if not self._has_room(len(content) + LINE_BYTES):
             return
@@ -305,5 +322,7 @@ def encode_frame_file(frame: Frame) -> bytes:
     return content.tobytes()
 
 
-def _waiting_bytes(item: BaseModel | Frame) -> int:
-    return item.pixels.nbytes if isinstance(item, Frame) else LINE_BYTES
+def _waiting_bytes(item: BaseModel | _Picture) -> int:
+    if isinstance(item, _Picture):
+        return item.frame.pixels.nbytes + len(item.jpeg or b"")
+    return LINE_BYTES

@@ -223,9 +223,13 @@ def load_frame(folder: Path, stored: StoredFrame) -> Frame:
     if fault or pixels.shape[:2] != stored.shape:
         msg = f"{path}: {fault or f'{pixels.shape[:2]} px, its line says {stored.shape}'}"
         raise RecordingError(msg)
-    # A PNG holds red first and OpenCV gives blue first.
+    # A file holds red first and OpenCV gives blue first.
     given = pixels[..., ::-1] if stored.pixel_format == "rgb" else pixels
     frame_pixels: Any = np.ascontiguousarray(given)
+    expected = stored.pixels_crc32
+    if expected is not None and zlib.crc32(frame_pixels) != expected:
+        msg = f"{path}: OpenCV {cv2.__version__} decodes it to other pixels than were recorded"
+        raise RecordingError(msg)
     frame_pixels.flags.writeable = False
     return Frame(
         stored.announcement,

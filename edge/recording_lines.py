@@ -5,7 +5,7 @@ A recording is a folder::
     recording.json         what was recorded: Head
     windows/...            the scorer's snapshots as they were when the line started
     CAMERA/index.jsonl     written by that camera's ingest: IndexLine
-    CAMERA/frames/BOOT/SEQ.png
+    CAMERA/frames/BOOT/SEQ.png, or SEQ.jpg
     line.jsonl             written by the gate: LineLine; absent where no line ran
 
 Both indexes are only ever appended to; a torn last line is taken off first. ``line.jsonl``
@@ -68,7 +68,10 @@ class Head(_Line):
 
 
 class StoredFrame(_Line):
-    """The pixels of a frame: lossless PNG, as ``edge.frame.Frame`` has them."""
+    """The pixels of a frame, as ``edge.frame.Frame`` has them.
+
+    A PNG loses nothing; a JPEG is the file itself that the frame was decoded from.
+    """
 
     kind: Literal["frame"] = "frame"
     announcement: Announcement
@@ -77,11 +80,13 @@ class StoredFrame(_Line):
     shape: tuple[Side, Side]
     """Height and width."""
     offset_px: tuple[Offset, Offset]
-    file: str = Field(pattern=r"^frames/[0-9a-f]{16}/[0-9]{1,12}\.png$")
+    file: str = Field(pattern=r"^frames/[0-9a-f]{16}/[0-9]{1,12}\.(png|jpg)$")
     """Below the camera's folder."""
     size_bytes: int = Field(ge=1)
     crc32: int = Field(ge=0, le=2**32 - 1)
     """Of the whole file."""
+    pixels_crc32: int | None = Field(default=None, ge=0, le=2**32 - 1)
+    """Of the frame's pixels where the file is a JPEG, which decoders may decode differently."""
 
 
 class NotRecorded(_Line):
@@ -228,6 +233,6 @@ INDEX_LINES: TypeAdapter[IndexLine] = TypeAdapter(Annotated[IndexLine, Field(dis
 LINE_LINES: TypeAdapter[LineLine] = TypeAdapter(Annotated[LineLine, Field(discriminator="kind")])
 
 
-def frame_file(boot: str, seq: int) -> str:
+def frame_file(boot: str, seq: int, kind: Literal["png", "jpg"] = "png") -> str:
     """Return where a frame's pixels lie, below its camera's folder."""
-    return f"{FRAMES_FOLDER}/{boot}/{seq}.png"
+    return f"{FRAMES_FOLDER}/{boot}/{seq}.{kind}"

@@ -93,7 +93,7 @@ class Tape:
             return
         taken = self._intake.take(now)
         if taken is not None and taken.frame is not None:
-            self._recorder.put_frame(taken.frame)
+            self._recorder.put_frame(taken.frame, taken.jpeg)
             self.taken += 1
 
     def counts(self) -> CameraCounts:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from edge.errors import LineError
-from edge.frame import CameraState, PixelFormat, Pixels
+from edge.frame import CameraState, Jpeg, PixelFormat, Pixels
 
 CaptureLoss = Literal["corrupt", "dropped"]
 """Why a capture has no pixels: they cannot be used, or there was no room for them."""
@@ -64,6 +64,8 @@ class Capture:
     """The camera's own number of the picture, one more for each trigger."""
     opening: int = 0
     """Which opening of the device it came from: counter and clock begin anew with each."""
+    jpeg: Jpeg | None = None
+    """The file, where the picture came as one; ``pixels`` may be others by now, a part of it."""
 
 
 @dataclass(frozen=True, slots=True)

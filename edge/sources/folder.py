@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from edge.frame import MAX_SIDE_PX, ORIGIN_LIMIT, PixelFormat
+from edge.frame import MAX_SIDE_PX, ORIGIN_LIMIT, Jpeg, PixelFormat
 from edge.sources import Capture, EndOfSourceError, Source, SourceError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -116,13 +116,15 @@ def read_capture(file: Path, read: Callable[[Path], bytes] = Path.read_bytes) ->
     part_id = named_part(file)
     origin = name[:ORIGIN_LIMIT]
     try:
-        pixels = decode_image(read(file))
+        content = read(file)
+        pixels = decode_image(content)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         return Capture(None, part_id=part_id, origin=origin, fault=f"{name}: {reason}")
     pixel_format: PixelFormat = "mono" if pixels.ndim == 2 else "bgr"  # noqa: PLR2004 - (height, width)
     bit_depth = 8 * pixels.dtype.itemsize
-    return Capture(pixels, pixel_format, bit_depth, part_id, origin)
+    jpeg = Jpeg(content, pixels) if content.startswith(_JPEG_START) else None
+    return Capture(pixels, pixel_format, bit_depth, part_id, origin, jpeg=jpeg)
 
 
 def is_image_name(name: str) -> bool:

@@ -9,9 +9,10 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import cv2
 import pytest
 import tomli_w
-from replay_rig import SETTINGS, fake_scorer, replayed, rows
+from replay_rig import SETTINGS, fake_scorer, part, replayed, rows
 
 from edge.recording import Recording
 from pipeline.replay import open_source
@@ -28,10 +29,14 @@ LEFT_BY_A_KILL = {"torn_line", "no_pixels"}
 
 @contextmanager
 def recording(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Record two belts without an end into ``rec``; whatever the test does, no process stays."""
+    """Record a belt and JPEG files without an end into ``rec``; no process stays."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number in range(12):
+        assert cv2.imwrite(str(pictures / f"{number}.jpg"), part(number))
     belts = [
-        {"id": name, "kind": "synthetic", "seed": number, "interval_ms": 10}
-        for number, name in enumerate(CAMERAS)
+        {"id": "c1", "kind": "synthetic", "interval_ms": 10},
+        {"id": "c2", "kind": "folder", "path": str(pictures), "loop": True, "interval_ms": 10},
     ]
     config = folder / "config.toml"
     config.write_text(tomli_w.dumps({"camera": belts, **SETTINGS}))
@@ -50,7 +55,7 @@ def recording(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
 def await_frames(folder: Path, process: subprocess.Popen[bytes], count: int) -> None:
     """Wait until each camera has so many frames on the disk."""
     end = time.monotonic() + LIMIT_S
-    while any(len(list((folder / "rec" / c).rglob("*.png"))) < count for c in CAMERAS):
+    while any(len(list((folder / "rec" / c).rglob("[0-9]*.*"))) < count for c in CAMERAS):
         assert process.poll() is None, process.communicate()[1].decode()
         assert time.monotonic() < end, "no frames within the limit"
         time.sleep(0.02)
@@ -85,6 +90,9 @@ def test_kill_leaves_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         process.communicate(timeout=LIMIT_S)
 
     found = Recording(tmp_path / "rec")
+    files = {name: [f.stored.file for f in found.frames(name) if f.stored] for name in CAMERAS}
+    assert all(file.endswith(".png") for file in files["c1"])
+    assert all(file.endswith(".jpg") for file in files["c2"])
     assert set(found.counts()) <= LEFT_BY_A_KILL
     assert [problem for problem in found.verify() if problem] == []
     fake_scorer(monkeypatch)

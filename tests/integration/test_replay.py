@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -111,6 +112,31 @@ def test_recorded_line_replays_to_an_equal_hash(
     assert dropped(line) >= DROPS
     assert {row["kind"] for row in rows(first, "events")} >= {"pin", "reset"}
     assert [run_hash(first), run_hash(other)] == [run_hash(live)] * 2
+
+
+def test_jpeg_files_of_a_line_replay_to_an_equal_hash(
+    tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
+) -> None:
+    """A live line keeps its camera's own files, and their replay says what the line said."""
+    cells = write_cells(select_cells(solar_cells_wheel, frames=40, defect_share=0.1), tmp_path)
+    (tmp_path / "jpegs").mkdir()
+    for cell in cells:
+        picture = decode_image(cell.read_bytes())
+        assert cv2.imwrite(str(tmp_path / "jpegs" / f"{cell.stem}.jpg"), picture)
+    camera = {"id": "c1", "kind": "folder", "path": "jpegs"}
+    config = write_config(tmp_path, weights_file, camera=[camera])
+    with running(config, "--record", str(tmp_path / "rec")) as line:
+        assert line.wait() == 0, line.text()
+
+    frames = Recording(tmp_path / "rec").frames("c1")
+    assert len(frames) == len(cells)
+    for frame in frames:
+        assert frame.stored is not None
+        kept = (tmp_path / "rec" / "c1" / frame.stored.file).read_bytes()
+        assert kept == (tmp_path / "jpegs" / frame.stored.announcement.origin).read_bytes()
+    again = replayed(tmp_path / "rec", tmp_path / "again.db")
+    assert run_hash(again) == run_hash(line.settings.ledger.path)
+    assert {row["verdict"] for row in rows(again)} >= {"PASS"}
 
 
 def test_kept_images_are_exported_bit_by_bit(

@@ -68,6 +68,19 @@ def test_lossy_files_come_back(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(capture.pixels.astype(float), smooth, atol=12)
 
 
+def test_jpeg_brings_its_file(tmp_path: Path) -> None:
+    """A JPEG comes with the bytes that its pixels were decoded from; other files do not."""
+    content = encode(".jpg", GREY)
+    put(tmp_path, a__jpg=content, b__png=encode(".png", GREY), c__webp=encode(".webp", COLOUR))
+
+    jpeg, *others = read_all(FolderSource(tmp_path))
+
+    assert jpeg.jpeg is not None
+    assert jpeg.jpeg.content == content
+    assert jpeg.jpeg.pixels is jpeg.pixels
+    assert [capture.jpeg for capture in others] == [None, None]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_sixteen_bits_are_kept(tmp_path: Path, suffix: str) -> None:
     """A 16-bit file is uint16 with bit depth 16, its numbers unscaled."""

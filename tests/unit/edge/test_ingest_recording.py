@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+import cv2
 import numpy as np
 import recordings as made
 from factories import START
 from ingest_rig import BOOT, Rig, good, only
 
 from edge.camera import CameraChecks
+from edge.frame import Jpeg
 from edge.recorder import Recorder
 from edge.recording import Recording
 from edge.sources import CameraEvent
-from edge.wire import Happened
+from edge.wire import Happened, decode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +82,31 @@ def test_pixels_are_those_that_the_scorer_gets(rig: MakeRig, tmp_path: Path) -> 
     assert np.array_equal(loaded.pixels, sent.pixels)
     assert loaded.offset_px == sent.offset_px == (2, 1)
     assert loaded.announcement == sent.announcement
+
+
+def test_file_of_the_camera_goes_to_the_recording_alone(rig: MakeRig, tmp_path: Path) -> None:
+    """A picture that came as a JPEG is recorded as it came; the scorer gets pixels, as ever."""
+    writer = recorder(tmp_path)
+    content = cv2.imencode(".jpg", np.arange(64, dtype=np.uint8).reshape(8, 8))[1]
+    pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    jpeg = Jpeg(content.tobytes(), pixels)
+    line = rig(good(pixels=pixels, jpeg=jpeg), good(pixels=pixels), recorder=writer)
+    line.meet_scorer()
+    line.grant(0, 2)
+
+    line.steps(4)
+    writer.close(made.LIMIT_S)
+
+    messages = [message for message in line.scorer.take() if len(message) == 2]
+    files = sorted(tmp_path.rglob("[12].*"))
+    assert [path.name for path in files] == ["1.jpg", "2.png"]
+    assert files[0].read_bytes() == jpeg.content
+    assert [len(body) for _, body in messages] == [pixels.nbytes] * 2
+    assert len({len(head) for head, _ in messages}) == 1
+    for frame, message in zip(Recording(tmp_path).frames("c1"), messages, strict=True):
+        loaded, sent = frame.load(), decode_frame(message)
+        assert np.array_equal(loaded.pixels, sent.pixels)
+        assert loaded.announcement == sent.announcement
 
 
 def test_fault_of_the_recording_is_told_to_the_gate(rig: MakeRig, tmp_path: Path) -> None:
