@@ -12,9 +12,10 @@ from factories import config
 from pipeline.admission import SECOND_LOOK
 from pipeline.region_stream import RegionStream
 from pipeline.stream_window import FrameId
+from pipeline.window_scores import WindowScores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor
 
@@ -57,12 +58,13 @@ def other(seed: int) -> Tensor:
 class Belt:
     """A region's stream, and what it said of each part."""
 
-    def __init__(self, limit: float = LIMIT, **window: Any) -> None:
-        """Begin with an empty window and a threshold that somebody chose."""
+    def __init__(self, limit: float | None = LIMIT, **window: Any) -> None:
+        """Begin with an empty window and a threshold that somebody chose, or that is learnt."""
+        fixed = {"method": "fixed", "fixed_threshold": limit}
         settings = config(
             window={"size_frames": SIZE, "min_peers": 8, **window},
             musc={"degrees": [1]},
-            judge={"method": "fixed", "fixed_threshold": limit},
+            judge={"method": "robust_z", "min_scores": 8} if limit is None else fixed,
         )
         self.stream = RegionStream(settings, torch.device("cpu"), SIDE, regions=1)
         self.seen: list[RegionScores] = []
@@ -268,6 +270,99 @@ def test_release_of_a_defect_lets_its_parts_vote() -> None:
     assert len(parts) == 8
     assert belt.run([scratched(50)])[0].deciding < LIMIT
     assert belt.run([good(300)])[0].deciding < LIMIT
+
+
+def test_release_of_a_few_parts_lets_them_vote_too() -> None:
+    """A third of a window can be left out as look-alikes; what was released never is."""
+    belt = filled()
+    belt.run(map(scratched, range(5)))
+
+    parts = belt.stream.release()
+
+    assert len(parts) == 5
+    assert belt.run([scratched(50)])[0].deciding < LIMIT
+
+
+def test_release_is_of_parts_that_only_warned_too() -> None:
+    """A person who says that the parts kept apart are good means all of them."""
+    belt = warned()
+    belt.run(map(scratched, range(6)))
+
+    parts = belt.stream.release()
+    after = belt.run([scratched(50)])
+
+    assert len(parts) == 6
+    assert after[0].stream.admission == "peer"
+    assert after[0].deciding < LIMIT
+
+
+def precise(seed: int) -> Tensor:
+    """Return a part of another product, whose parts differ less: they score lower."""
+    return (OTHER + 0.1 * drawn(7000 + seed, PATCHES, CHANNELS))[None]
+
+
+def replaced() -> Belt:
+    """Return a belt whose judge knows one product, after the release of another."""
+    belt = Belt(limit=None, apart_frames=12)
+    belt.run(map(good, range(3 * SIZE)))
+    assert {one.stream.admission for one in belt.run(map(precise, range(12)))} == {"quarantine"}
+    assert len(belt.stream.release()) == 12
+    return belt
+
+
+def test_release_of_another_product_teaches_the_judge_anew() -> None:
+    """The threshold is that of the parts released, at once, and stays so as others come."""
+    belt = replaced()
+
+    said = belt.run(map(precise, range(20, 50)))
+
+    thresholds = [one.threshold for one in said]
+    highest = max(one.deciding for one in said)
+    assert all(level is not None and level < 2 * highest for level in thresholds)
+    assert sum(one.deciding >= level for one, level in zip(said, thresholds, strict=True)) <= 3
+    assert belt.run([good(900)])[0].stream.admission == "quarantine"
+
+
+def test_release_before_a_restart_teaches_the_judge_after_it() -> None:
+    """What is owed to the judge is part of the snapshot."""
+    belt, restarted = replaced(), Belt(limit=None, apart_frames=12)
+    restarted.stream.restore(belt.stream.state())
+    restarted.number = belt.number
+
+    said, again = (one.run(map(precise, range(20, 24))) for one in (belt, restarted))
+
+    assert [one.threshold for one in again] == [one.threshold for one in said]
+    assert [one.deciding for one in again] == [one.deciding for one in said]
+
+
+def test_release_of_a_few_parts_teaches_the_judge_nothing() -> None:
+    """Most of the window is as it was, and so are the scores that are known."""
+    belt = Belt(limit=None)
+    belt.run(map(good, range(3 * SIZE)))
+    belt.run(map(scratched, range(3)))
+    known = belt.stream._judge.support().scores
+
+    assert len(belt.stream.release()) == 3
+    belt.run([good(900)])
+
+    assert belt.stream._judge.support().scores == known + 1
+
+
+def test_what_one_of_a_first_burst_shows_all_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a first window some copies do not show the spot by themselves: one that does is enough."""
+    belt = Belt()
+    belt.run(map(scratched, range(5)))
+    shows = belt.stream.window.find("b" * 16, 3)
+    by_itself = WindowScores._alike
+
+    def alike(looks: WindowScores, peers: Sequence[int], *given: Any) -> set[int]:
+        return set() if shows in peers else by_itself(looks, peers, *given)
+
+    monkeypatch.setattr(WindowScores, "_alike", alike)
+    belt.run(map(good, range(SIZE)))
+
+    refined = {r.seq: r.score for one in belt.seen for r in one.stream.refined}
+    assert all(refined[seq] >= LIMIT for seq in range(1, 6))
 
 
 def test_burst_before_the_window_is_filled_loses_its_votes() -> None:
