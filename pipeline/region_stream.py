@@ -242,6 +242,8 @@ class RegionStream:
         self._judge = make_judge(self._judge_settings)
         self._scored.clear()
         peers = self.window.peers
+        if len(peers) == 1 == len(self.window.voters):
+            return  # nobody is there to look at it
         features = self.window.window.image_features(peers)
         for slot, feature in zip(peers, features, strict=True):
             look = self._looks.at(slot, ignored, None)

@@ -335,6 +335,20 @@ def test_release_before_a_restart_teaches_the_judge_after_it() -> None:
     assert [one.deciding for one in again] == [one.deciding for one in said]
 
 
+def test_release_of_a_single_part_of_another_product() -> None:
+    """It is the whole window, and scores what comes; there is nobody to score it by."""
+    belt = Belt(limit=None, min_peers=1)
+    belt.run(map(good, range(3 * SIZE)))
+    belt.run(map(other, range(6)))
+    belt.stream.window.evict(belt.stream.window.apart[1:])
+
+    parts = belt.stream.release()
+
+    assert len(parts) == len(belt.held) == 1
+    assert belt.run([other(50)])[0].peers == 1
+    assert belt.stream._judge.support().scores == 0
+
+
 def test_release_of_a_few_parts_teaches_the_judge_nothing() -> None:
     """Most of the window is as it was, and so are the scores that are known."""
     belt = Belt(limit=None)
