@@ -202,7 +202,8 @@ def _replay_several(jobs: Sequence[ReplayJob], processes: int, *, as_json: bool)
     """Replay several sources, and tell of all of them; exit 1 where one failed."""
     from pipeline.config_file import load_config
     from pipeline.counting_view import CountingView
-    from pipeline.replay_jobs import Watch, run_jobs
+    from pipeline.lanes import Watch
+    from pipeline.replay_jobs import run_jobs
 
     if (config := jobs[0].config) is not None:
         load_config(config)  # one that cannot be used is told once, and before anything starts

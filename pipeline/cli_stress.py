@@ -29,6 +29,9 @@ def stress(
     memory_mb: Annotated[
         int, typer.Option(min=100, help="For what was computed before; less takes longer.")
     ] = 4000,
+    jobs: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes, which share cores and memory.")
+    ] = 2,
     json_lines: JsonOption = False,
 ) -> None:
     """Run streams that are made to fool the line: repeated defects, a stopped belt, odd light.
@@ -38,8 +41,9 @@ def stress(
     the good parts reach in the line's own undisturbed stream. With --json each stream
     ends as one JSON object. Too few distinct defects for a stream are exit code 1.
     """
-    from pipeline.stress import COLUMNS, SCENARIOS, Stress, attribution, run_stress, table
+    from pipeline.stress import COLUMNS, SCENARIOS, Stress, attribution, table
     from pipeline.stress_bench import StressPlan
+    from pipeline.stress_jobs import run_stress
 
     unknown = sorted(set(scenario or ()) - set(SCENARIOS))
     if unknown:
@@ -57,7 +61,7 @@ def stress(
         folder=folder,
         synthetic=synthetic,
     )
-    collected = run_stress(Console(), wanted)
+    collected = run_stress(Console(), wanted, jobs)
     print_rows(COLUMNS, table(collected))
     typer.echo(attribution(wanted), nl=False)
     faults = [fault for one in collected for fault in one.faults]

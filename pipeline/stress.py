@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import ValidationError
 
 from pipeline.backbones import BackboneChoice, load_backbone
-from pipeline.counting_view import CountingView
 from pipeline.remembered import RememberedBackbone
 from pipeline.shared_runs import divided
 from pipeline.solar_cells import ATTRIBUTION, SOLAR_CELLS
 from pipeline.stress_bench import SeedBench, StressPlan
 from pipeline.stress_defects import burst, cold_start, iid, poisoning, shares
 from pipeline.stress_disturbances import judged_for_long, normals, ramp, step, stopped_belt
-from pipeline.stress_figures import Collected, collect
 from pipeline.stress_line import SIDES, Rig, side_config
 from pipeline.stress_parts import (
     Belt,
@@ -36,10 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from rich.console import Console
-
     from musc.backbone import Backbone
-    from pipeline.stress_figures import Outcome
+    from musc.pair_memory import PairMemory
+    from pipeline.lanes import Watch
+    from pipeline.stress_figures import Collected, Outcome
 
 BACKBONE = "dinov2-vits14"
 CALIBRATION = "calibration"
@@ -89,6 +87,7 @@ class Stress:
     folder: Path | None = None
     """Labelled parts, instead of solar cells."""
     synthetic: bool = False
+    first_seed: int = 0
 
     @property
     def parts(self) -> int:
@@ -99,72 +98,86 @@ class Stress:
         return self.seeds * a_seed
 
 
-def run_stress(console: Console, stress: Stress) -> list[Collected]:
-    """Show all streams of all seeds to both lines, and return their figures.
+class Means(NamedTuple):
+    """What streams are made with; several runs may share it."""
+
+    supply: Callable[[int], Supply]
+    """The parts of a seed."""
+    backbone: RememberedBackbone
+    """Asked once for each picture, as far as memory goes."""
+    model: str
+    """Its digest."""
+    pairs: PairMemory
+
+
+def means(
+    supply: Callable[[int], Supply], backbone: Backbone, model: str, memory_bytes: int
+) -> Means:
+    """Return means that remember nothing yet."""
+    features, pairs = divided(memory_bytes)
+    return Means(supply, RememberedBackbone(backbone, features), model, pairs)
+
+
+def load_means(stress: Stress) -> Means:
+    """Return means with real parts and weights.
 
     Raises:
-        LineError: Parts or weights that cannot be had, or settings that do not fit.
+        LineError: They cannot be had.
     """
-    with console.status("preparing parts and weights (180 MB once, then from the cache)"):
-        supply = _supply(stress)
-        backbone, model = load_backbone(BackboneChoice(BACKBONE))
-    with CountingView(console, stress.parts) as view:
-        return collect(measure(stress, supply, backbone, model, view))
+    supply = _supply(stress)
+    return means(supply, *load_backbone(BackboneChoice(BACKBONE)), stress.memory_bytes)
 
 
-def measure(
-    stress: Stress,
-    supply: Callable[[int], Supply],
-    backbone: Backbone,
-    model: str,
-    view: CountingView,
-) -> list[Outcome]:
+def measure(stress: Stress, made_with: Means, watch: Watch) -> list[Outcome]:
     """Show the streams of each seed in turn.
 
     Args:
         stress: What is run.
-        supply: The parts of a seed.
-        backbone: Asked once for each picture, as far as memory goes.
-        model: Its digest.
-        view: Is told how far it is.
+        made_with: Parts, backbone and memory.
+        watch: Is told how far it is.
 
     Raises:
         StressError: Parts or settings that do not fit.
     """
     plan = stress.plan
-    features, pairs = divided(stress.memory_bytes)
     try:
         rig = Rig(
-            RememberedBackbone(backbone, features),
-            model,
-            pairs,
+            made_with.backbone,
+            made_with.model,
+            made_with.pairs,
             {side: side_config(side, plan.window) for side in SIDES},
-            view.tick,
+            watch.tick,
         )
     except ValidationError as error:
         msg = "; ".join(str(one["msg"]) for one in error.errors())
         raise StressError(msg) from error
     least = LEAST_WINDOWS * plan.window
     benches = [
-        SeedBench(rig, Belt(supply(seed), seed, least), plan, seed) for seed in range(stress.seeds)
+        SeedBench(rig, Belt(made_with.supply(seed), seed, least), plan, seed)
+        for seed in range(stress.first_seed, stress.first_seed + stress.seeds)
     ]
     outcomes: list[Outcome] = []
 
     def show(bench: SeedBench, *, as_they_came: bool) -> None:
         for name in stress.scenarios:
             if (name in _AS_THEY_CAME) == as_they_came:
-                view.begin(f"{name}, seed {bench.seed}")
+                watch.begin(f"{name}, seed {bench.seed}")
                 outcomes.extend(SCENARIOS[name].run(bench))
         bench.forget_warm_up()
 
     # Seeds draw from the same pictures, and a seed's streams compare the same pairs: what is
     # wanted again soon is still remembered.
     for bench in benches if set(stress.scenarios) != {CALIBRATION} else ():
-        view.begin(f"undisturbed, seed {bench.seed}")
+        watch.begin(f"undisturbed, seed {bench.seed}")
         _ = bench.undisturbed
         show(bench, as_they_came=True)
     for bench in benches:
         show(bench, as_they_came=False)
+    return in_order(outcomes)
+
+
+def in_order(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return outcomes by stream; those of one stream stay as they are."""
     return sorted(outcomes, key=lambda one: list(SCENARIOS).index(one.scenario))
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from pipeline.stress import Stress, run_stress
+from pipeline.stress import Stress
 from pipeline.stress_bench import StressPlan
+from pipeline.stress_jobs import run_stress
 
 SMALL = StressPlan(window=16, iid_good=40, iid_defective=12, bursts=(1, 8), defects=2, after=1)
 
@@ -21,7 +22,7 @@ def test_burst_of_cells_blinds_the_plain_line() -> None:
     """Two cracked cells are found alone; of eight copies in a row the last passes as normal."""
     stress = Stress(("iid", "burst"), 1, SMALL, memory_bytes=500_000_000)
 
-    iid, alone, many = run_stress(Console(file=io.StringIO()), stress)
+    iid, alone, many = run_stress(Console(file=io.StringIO()), stress, 1)
 
     assert iid.summary()["plain"]["auroc"] > 0.75
     assert alone.summary()["plain"]["recall"] == 1.0

@@ -8,7 +8,8 @@ import signal
 import pytest
 from replay_rig import fake_scorer
 
-from pipeline.replay_jobs import JobDone, ReplayJob, Watch, run_job
+from pipeline.lanes import Watch
+from pipeline.replay_jobs import JobDone, ReplayJob, run_job
 
 KILLED = "killed"
 

@@ -12,7 +12,7 @@ from stress_rig import TINY, DrawnParts
 from typer.testing import CliRunner
 
 from pipeline import stress as streams
-from pipeline import stress_bench
+from pipeline import stress_bench, stress_jobs
 from pipeline.cli import app
 from pipeline.stress import SCENARIOS
 
@@ -34,8 +34,9 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
     def run(*arguments: str, **plan: Any) -> Result:
         changes.update(plan)
-        return CliRunner().invoke(app, ["stress", *arguments])
+        return CliRunner().invoke(app, ["stress", "--jobs", "1", *arguments])
 
+    stress_jobs._load.cache_clear()
     monkeypatch.setattr(stress_bench, "StressPlan", tiny_plan)
     monkeypatch.setattr(streams, "load_backbone", lambda _choice: (FakeBackbone(), "a89d1abb"))
     monkeypatch.setattr(streams, "_supply", lambda _stress: lambda _seed: DrawnParts())

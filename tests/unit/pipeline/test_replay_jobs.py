@@ -11,7 +11,8 @@ from replay_lanes import KILLED, replay_without_weights
 from replay_rig import SETTINGS, fake_scorer, replayed, write_parts
 
 from pipeline.config_file import load_config
-from pipeline.replay_jobs import JobDone, ReplayJob, Watch, run_jobs
+from pipeline.lanes import Watch
+from pipeline.replay_jobs import JobDone, ReplayJob, run_jobs
 from pipeline.run_identity import run_hash
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from factories import FakeBackbone
-from stress_rig import TINY, DrawnParts, silent_view, tiny_bench, tiny_rig
+from stress_rig import NOBODY, TINY, DrawnParts, drawn_means, tiny_bench, tiny_rig
 
 from pipeline.inspector import Inspector
 from pipeline.stress import SCENARIOS, Stress, StressError, measure
@@ -371,10 +371,7 @@ def test_all_streams_run_and_repeat() -> None:
     """Every stream has figures of both lines, and a second run has the same."""
     stress = Stress(seeds=1, plan=TINY, memory_bytes=1_000_000)
 
-    first, second = (
-        measure(stress, lambda _seed: DrawnParts(), FakeBackbone(), "a89d1abb", silent_view())
-        for _ in range(2)
-    )
+    first, second = (measure(stress, drawn_means(stress), NOBODY) for _ in range(2))
 
     assert {one.scenario for one in first} == set(SCENARIOS)
     assert all(set(one.figures) == set(SIDES) for one in first)
@@ -386,7 +383,7 @@ def test_window_that_no_line_could_have_is_refused() -> None:
     stress = Stress(seeds=1, plan=replace(TINY, window=8))
 
     with pytest.raises(StressError, match="min_peers"):
-        measure(stress, lambda _seed: DrawnParts(), FakeBackbone(), "a89d1abb", silent_view())
+        measure(stress, drawn_means(stress), NOBODY)
 
 
 def test_lines_without_pixels_are_a_mistake() -> None:
