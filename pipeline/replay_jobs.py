@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import current_process, get_context
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -19,7 +20,8 @@ import torch
 
 from edge.errors import LineError
 from pipeline.config_file import load_config
-from pipeline.replay import Pace, open_source, run_replay
+from pipeline.feature_files import FeatureFiles
+from pipeline.replay import Pace, new_inspector, open_source, run_replay
 from pipeline.replay_ledger import new_ledger
 from pipeline.replay_report import match_labels, report
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnContext
     from pathlib import Path
 
+    from pipeline.feature_files import FeatureCounts
     from pipeline.replay_report import RunReport
 
 END_S = 20.0
@@ -46,6 +49,7 @@ class ReplayJob:
     force: bool = False
     late: bool | None = None
     speed: float | None = None
+    features: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class JobDone:
     report: RunReport | None
     error: str = ""
     warnings: tuple[str, ...] = ()
+    features: FeatureCounts | None = None
 
 
 class Watch(NamedTuple):
@@ -77,17 +82,20 @@ class Work(Protocol):
 
 def run_job(job: ReplayJob, watch: Watch) -> JobDone:
     """Replay one source; what is wrong with it is in the answer."""
+    files = FeatureFiles(job.features) if job.features is not None else None
+    counts = files.counts if files is not None else None
     try:
         settings = load_config(job.config) if job.config is not None else None
         source = open_source(job.source, settings, late=job.late)
         known = match_labels(job.labels, source.names()) if job.labels is not None else {}
         watch.expect(len(source))
         with new_ledger(job.ledger, force=job.force) as path:
-            run_replay(source, path, Pace(job.speed), watch.tick)
+            inspector_of = partial(new_inspector, files=files)
+            run_replay(source, path, Pace(job.speed), watch.tick, inspector_of)
             numbers = report(path, source.config.judge.score, known)
     except LineError as error:
-        return JobDone(job.source, None, str(error))
-    return JobDone(job.source, numbers, warnings=tuple(source.warnings))
+        return JobDone(job.source, None, str(error), features=counts)
+    return JobDone(job.source, numbers, warnings=tuple(source.warnings), features=counts)
 
 
 def run_jobs(
