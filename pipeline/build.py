@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from musc.vision_transformer import Backbone
     from pipeline.config import Config
+    from pipeline.feature_files import FeatureFiles
     from pipeline.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def build_inspector(
     config: Config,
     snapshots: Snapshots | None = None,
     timer: Callable[[], float] = time.perf_counter,
+    files: FeatureFiles | None = None,
 ) -> tuple[Inspector, str]:
     """Return an inspector that is ready for its first frame, and its model's digest.
 
@@ -50,6 +52,7 @@ def build_inspector(
         config: The line's settings.
         snapshots: Windows that were kept, to go on with.
         timer: Seconds; only for the reported compute time.
+        files: Where the backbone's features are looked for first.
 
     Raises:
         WeightsError: The weights are missing and cannot be fetched.
@@ -59,8 +62,11 @@ def build_inspector(
     """
     backbone, model = line_backbone(config)
     check_config(config, backbone)
-    # The first call of a network is slow; the first part should not pay for it.
-    backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
+    if files is None:
+        # The first call of a network is slow; the first part should not pay for it.
+        backbone.extract(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
+    else:
+        backbone = files.before(backbone, model)
     return Inspector(config, backbone, model, timer, snapshots=snapshots), model
 
 

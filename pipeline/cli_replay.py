@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from pipeline.cli_output import JsonOption, log_to_stderr, print_rows, print_summary
+from pipeline.cli_output import (
+    FeaturesOption,
+    JsonOption,
+    features_summary,
+    features_text,
+    log_to_stderr,
+    print_rows,
+    print_summary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pipeline.feature_files import FeatureFiles
     from pipeline.replay_diff import RunDiff
     from pipeline.replay_jobs import JobDone, ReplayJob
     from pipeline.replay_report import RunReport
@@ -76,6 +86,7 @@ def replay(
     jobs: Annotated[
         int, typer.Option(min=1, help="So many of several sources at once, a process each.")
     ] = 1,
+    features: FeaturesOption = None,
     json_line: JsonOption = False,
 ) -> None:
     """Replay recorded lines, or folders of images as one camera each, without sockets or a broker.
@@ -84,7 +95,9 @@ def replay(
     ledger is there when its replay is complete, or not at all. Of several sources --json
     ends with one object, by source; one that fails is named, and exit status is 1.
     """
-    work = _jobs(sources, labels or [], config, ledger, force=force, late=late, speed=speed)
+    work = _jobs(
+        sources, labels or [], config, ledger, features, force=force, late=late, speed=speed
+    )
     if len(work) == 1:
         _replay_one(work[0], diff, page, as_json=json_line)
         return
@@ -117,6 +130,7 @@ def _jobs(
     labels: Sequence[Path],
     config: Path | None,
     ledger: Path | None,
+    features: Path | None,
     *,
     force: bool,
     late: bool | None,
@@ -146,7 +160,7 @@ def _jobs(
     factor = speed_factor(speed)
     tables: list[Path | None] = [*labels] or [None] * len(sources)
     return [
-        ReplayJob(source, to, table, config, force, late, factor)
+        ReplayJob(source, to, table, config, force, late, factor, features)
         for source, to, table in zip(sources, ledgers, tables, strict=True)
     ]
 
@@ -155,8 +169,9 @@ def _replay_one(job: ReplayJob, diff: Path | None, page: Path | None, *, as_json
     """Replay a source; compare and report it."""
     from pipeline.config_file import load_config
     from pipeline.counting_view import CountingView
+    from pipeline.feature_files import FeatureFiles, folder_bytes
     from pipeline.page import check_page
-    from pipeline.replay import Pace, open_source, run_replay
+    from pipeline.replay import Pace, new_inspector, open_source, run_replay
     from pipeline.replay_diff import compare, part_results
     from pipeline.replay_ledger import named_ledger, new_ledger
     from pipeline.replay_report import match_labels, report
@@ -170,29 +185,42 @@ def _replay_one(job: ReplayJob, diff: Path | None, page: Path | None, *, as_json
         typer.echo(f"warning: {warning}", err=True)
     known = match_labels(job.labels, opened.names()) if job.labels is not None else {}
     old = part_results(diff) if diff is not None else None
+    files = FeatureFiles(job.features) if job.features is not None else None
     with named_ledger(job.ledger) as ledger:
         with (
             new_ledger(ledger, force=job.force) as path,
             CountingView(Console(stderr=True), len(opened)) as view,
         ):
             view.begin("replay")
-            run_replay(opened, path, Pace(job.speed), view.tick)
+            inspector_of = partial(new_inspector, files=files)
+            run_replay(opened, path, Pace(job.speed), view.tick, inspector_of)
+        features = None
+        if files is not None:
+            features = features_summary(folder_bytes(files.folder), files.counts)
         done = report(ledger, opened.config.judge.score, known)
         differences = compare(old, part_results(ledger)) if old is not None else None
         if page is not None:
-            _write_page(page, opened, ledger, done, differences)
-    _tell(done, differences, job.ledger, labelled=job.labels is not None, as_json=as_json)
+            _write_page(page, opened, ledger, done, differences, files)
+    labelled = job.labels is not None
+    _tell(done, differences, job.ledger, features, labelled=labelled, as_json=as_json)
 
 
 def _write_page(
-    page: Path, opened: ReplaySource, ledger: Path, done: RunReport, differences: RunDiff | None
+    page: Path,
+    opened: ReplaySource,
+    ledger: Path,
+    done: RunReport,
+    differences: RunDiff | None,
+    files: FeatureFiles | None,
 ) -> None:
     """Write the report of a replay, with the run's backbone once more."""
     from pipeline.build import line_backbone
     from pipeline.counting_view import CountingView
     from pipeline.report_pages import write_run_report
 
-    backbone, _ = line_backbone(opened.config)
+    backbone, model = line_backbone(opened.config)
+    if files is not None:
+        backbone = files.before(backbone, model)
     with CountingView(Console(stderr=True), 0) as view:
         view.begin("report")
         write_run_report(page, opened, ledger, done, backbone, differences, view.expect, view.tick)
@@ -217,20 +245,28 @@ def _replay_several(jobs: Sequence[ReplayJob], processes: int, *, as_json: bool)
                 typer.echo(f"warning: {done.source}: {warning}", err=True)
             if done.error:
                 typer.echo(f"failed: {done.source}: {done.error}", err=True)
-    labelled = jobs[0].labels is not None
-    _tell_several([found[job.source] for job in jobs], labelled=labelled, as_json=as_json)
+    labelled, features = jobs[0].labels is not None, jobs[0].features
+    told = [found[job.source] for job in jobs]
+    _tell_several(told, features, labelled=labelled, as_json=as_json)
     if any(done.error for done in found.values()):
         raise typer.Exit(1)
 
 
-def _tell_several(done: Sequence[JobDone], *, labelled: bool, as_json: bool) -> None:
+def _tell_several(
+    done: Sequence[JobDone], features: Path | None, *, labelled: bool, as_json: bool
+) -> None:
     """Print a row a source, or one object of all."""
+    from pipeline.feature_files import folder_bytes
+
+    size_bytes = folder_bytes(features) if features is not None else 0
     summaries: dict[str, dict[str, Any]] = {}
     for one in done:
         if one.report is None:
             summaries[str(one.source)] = {"error": one.error}
             continue
-        extra = {"unlabelled": one.report.unlabelled} if labelled else {}
+        extra: dict[str, Any] = {"unlabelled": one.report.unlabelled} if labelled else {}
+        if features is not None:
+            extra["features"] = features_summary(size_bytes, one.features)
         summaries[str(one.source)] = one.report.summary() | extra
     if as_json:
         print_summary(summaries, as_json=True)
@@ -242,12 +278,16 @@ def _tell_several(done: Sequence[JobDone], *, labelled: bool, as_json: bool) -> 
         for name, summary in summaries.items()
     ]
     print_rows(("source", *columns, "error"), rows)
+    if features is not None:
+        counts = (one.features for one in done)
+        typer.echo(f"features: {features_text(features_summary(size_bytes, *counts))}")
 
 
 def _tell(
     done: RunReport,
     differences: RunDiff | None,
     ledger: Path | None,
+    features: dict[str, int] | None,
     *,
     labelled: bool,
     as_json: bool,
@@ -262,6 +302,8 @@ def _tell(
         summary["diff"] = differences.counts()
     if labelled:
         summary["unlabelled"] = done.unlabelled
+    if features is not None:
+        summary["features"] = features if as_json else features_text(features)
     if not as_json:
         summary["no_result"] = _counted(done.no_result)
         if not labelled:

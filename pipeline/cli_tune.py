@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from pipeline.cli_output import JsonOption, log_to_stderr, print_rows
+from pipeline.cli_output import (
+    FeaturesOption,
+    JsonOption,
+    features_summary,
+    features_text,
+    log_to_stderr,
+    print_rows,
+)
 
 if TYPE_CHECKING:
     from pipeline.tune import Tuned
@@ -62,6 +70,7 @@ def tune(
     memory_mb: Annotated[
         int, typer.Option(min=100, help="For what was computed before; less takes longer.")
     ] = 6000,
+    features: FeaturesOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sampler.")] = 0,
     json_line: JsonOption = False,
 ) -> None:
@@ -73,6 +82,7 @@ def tune(
     """
     from pipeline.config_file import load_config
     from pipeline.counting_view import CountingView
+    from pipeline.feature_files import FeatureFiles, folder_bytes
     from pipeline.page import check_page
     from pipeline.report_pages import write_search_report
     from pipeline.tune import Search, Tuning, check_search, open_study
@@ -88,6 +98,7 @@ def tune(
     if report is not None:
         check_page(report)
     log_to_stderr("ERROR", "tune")
+    logging.getLogger("pipeline.feature_files").setLevel("WARNING")
     search = Search(
         sources=tuple(sources),
         labels=tables,
@@ -101,7 +112,8 @@ def tune(
         missed_costs=missed_costs,
     )
     check_search(search)
-    tuning = Tuning(search, open_study(study, search), memory_mb * 1_000_000)
+    files = FeatureFiles(features) if features is not None else None
+    tuning = Tuning(search, open_study(study, search), memory_mb * 1_000_000, files)
     interrupted = False
     with CountingView(Console(stderr=True), tuning.frames * trials) as view:
         try:
@@ -109,7 +121,10 @@ def tune(
         except KeyboardInterrupt:
             interrupted = True
         tuned = tuning.result(view)
-    _tell(tuned, wanted, as_json=json_line)
+    kept = None
+    if files is not None:
+        kept = features_summary(folder_bytes(files.folder), files.counts)
+    _tell(tuned, wanted, kept, as_json=json_line)
     if report is not None:
         write_search_report(report, tuned, wanted)
     if out is not None:
@@ -118,7 +133,7 @@ def tune(
         raise typer.Exit(INTERRUPTED)
 
 
-def _tell(tuned: Tuned, goal: str, *, as_json: bool) -> None:
+def _tell(tuned: Tuned, goal: str, features: dict[str, int] | None, *, as_json: bool) -> None:
     from pipeline.report_pages import held_out_rows, trial_rows
 
     columns, rows = trial_rows(tuned, goal)
@@ -128,6 +143,8 @@ def _tell(tuned: Tuned, goal: str, *, as_json: bool) -> None:
     if tuned.held_out:
         columns, rows = held_out_rows(tuned, goal)
         print_rows(tuple(columns), rows)
+    if features is not None:
+        typer.echo(f"features: {features_text(features)}")
     if as_json:
         held_out = {name: one.figures for name, one in tuned.held_out.items()}
         summary: dict[str, Any] = {
@@ -137,4 +154,6 @@ def _tell(tuned: Tuned, goal: str, *, as_json: bool) -> None:
             "changed": [key for key, _, _ in tuned.changed],
             "held_out": held_out,
         }
+        if features is not None:
+            summary["features"] = features
         typer.echo(json.dumps(summary))

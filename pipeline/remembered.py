@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from musc.backbone import Backbone
 
 
-class RememberedBackbone:
-    """A ``Backbone`` whose features are remembered by the digest of the whole batch."""
+class BackboneFront:
+    """What stands before a ``Backbone`` and is one itself, but for ``extract``."""
 
-    def __init__(self, backbone: Backbone, limit_bytes: int) -> None:
-        """Stand before ``backbone``, with room for so many bytes of features; at least 1."""
+    def __init__(self, backbone: Backbone) -> None:
+        """Have the shape of ``backbone``."""
         self._backbone = backbone
-        self.memory: TensorMemory[bytes] = TensorMemory(limit_bytes)
         self.image_size = backbone.image_size
         self.patches = backbone.patches
         self.channels = backbone.channels
@@ -33,6 +32,15 @@ class RememberedBackbone:
         self.mean = backbone.mean
         self.std = backbone.std
         self.device = backbone.device
+
+
+class RememberedBackbone(BackboneFront):
+    """A ``Backbone`` whose features are remembered by the digest of the whole batch."""
+
+    def __init__(self, backbone: Backbone, limit_bytes: int) -> None:
+        """Stand before ``backbone``, with room for so many bytes of features; at least 1."""
+        super().__init__(backbone)
+        self.memory: TensorMemory[bytes] = TensorMemory(limit_bytes)
 
     def extract(self, batch: Tensor) -> Features:
         """Return what the network said of these numbers before, or ask it.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from pipeline.config import Config
+    from pipeline.feature_files import FeatureFiles
     from pipeline.inspector import Inspector
     from pipeline.replay_sources import ReplaySource, Step
 
@@ -98,15 +99,20 @@ def run_replay(
     identity = LineIdentity(config.digest, source.boot, config.part.deadline_ms, config.judge.score)
     with ExitStack() as stack:
         snapshots = stack.enter_context(_snapshots(source))
-        inspector = (inspector_of or _new_inspector)(config, snapshots)
+        inspector = (inspector_of or new_inspector)(config, snapshots)
         ledger = Ledger(path, "NORMAL", identity)
         stack.callback(ledger.close)
         _run(source, inspector, ledger, pace, tick)
 
 
-def _new_inspector(config: Config, snapshots: Snapshots) -> Inspector:
-    # No time in the ledger but the frames' own: the same run gives the same rows.
-    return build_inspector(config, snapshots, timer=lambda: 0.0)[0]
+def new_inspector(
+    config: Config, snapshots: Snapshots, files: FeatureFiles | None = None
+) -> Inspector:
+    """Return an inspector as ``build_inspector`` does, and with the time left out.
+
+    No time is in the ledger but the frames' own: the same run gives the same rows.
+    """
+    return build_inspector(config, snapshots, lambda: 0.0, files)[0]
 
 
 def _run(

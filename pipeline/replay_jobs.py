@@ -7,12 +7,14 @@ the others go on.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from edge.errors import LineError
 from pipeline.config_file import load_config
+from pipeline.feature_files import FeatureFiles
 from pipeline.lanes import run_lanes
-from pipeline.replay import Pace, open_source, run_replay
+from pipeline.replay import Pace, new_inspector, open_source, run_replay
 from pipeline.replay_ledger import new_ledger
 from pipeline.replay_report import match_labels, report
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from pipeline.feature_files import FeatureCounts
     from pipeline.lanes import Watch, Work
     from pipeline.replay_report import RunReport
 
@@ -35,6 +38,7 @@ class ReplayJob:
     force: bool = False
     late: bool | None = None
     speed: float | None = None
+    features: Path | None = None
 
     @property
     def name(self) -> str:
@@ -50,21 +54,25 @@ class JobDone:
     report: RunReport | None
     error: str = ""
     warnings: tuple[str, ...] = ()
+    features: FeatureCounts | None = None
 
 
 def run_job(job: ReplayJob, watch: Watch) -> JobDone:
     """Replay one source; what is wrong with it is in the answer."""
+    files = FeatureFiles(job.features) if job.features is not None else None
+    counts = files.counts if files is not None else None
     try:
         settings = load_config(job.config) if job.config is not None else None
         source = open_source(job.source, settings, late=job.late)
         known = match_labels(job.labels, source.names()) if job.labels is not None else {}
         watch.expect(len(source))
         with new_ledger(job.ledger, force=job.force) as path:
-            run_replay(source, path, Pace(job.speed), watch.tick)
+            inspector_of = partial(new_inspector, files=files)
+            run_replay(source, path, Pace(job.speed), watch.tick, inspector_of)
             numbers = report(path, source.config.judge.score, known)
     except LineError as error:
-        return JobDone(job.source, None, str(error))
-    return JobDone(job.source, numbers, warnings=tuple(source.warnings))
+        return JobDone(job.source, None, str(error), features=counts)
+    return JobDone(job.source, numbers, warnings=tuple(source.warnings), features=counts)
 
 
 def run_jobs(

@@ -18,6 +18,7 @@ from pipeline.remembered import RememberedBackbone
 if TYPE_CHECKING:
     from pipeline.backbones import BackboneChoice
     from pipeline.config import Config
+    from pipeline.feature_files import FeatureFiles
     from pipeline.snapshots import Snapshots
 
 FEATURES_SHARE, FRAMES_SHARE = 0.5, 0.25
@@ -40,12 +41,14 @@ class _Known(NamedTuple):
 class SharedRuns:
     """Inspectors that share what they compute; for one thread at a time."""
 
-    def __init__(self, memory_bytes: int) -> None:
+    def __init__(self, memory_bytes: int, files: FeatureFiles | None = None) -> None:
         """Begin with nothing computed.
 
         Args:
             memory_bytes: For what is kept; with less it takes longer, and says the same.
+            files: Where a backbone's features are looked for next.
         """
+        self._files = files
         self._features_bytes, self.pairs = divided(memory_bytes)
         self._backbones: dict[BackboneChoice, _Known] = {}
 
@@ -60,9 +63,9 @@ class SharedRuns:
         choice = backbone_choice(config)
         if choice not in self._backbones:
             backbone, model = load_backbone(choice)
-            self._backbones[choice] = _Known(
-                RememberedBackbone(backbone, self._features_bytes), model
-            )
+            files = self._files
+            asked = files.before(backbone, model) if files is not None else backbone
+            self._backbones[choice] = _Known(RememberedBackbone(asked, self._features_bytes), model)
         known = self._backbones[choice]
         check_config(config, known.backbone)
         return Inspector(

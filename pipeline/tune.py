@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from pipeline.config import Config
     from pipeline.counting_view import CountingView
+    from pipeline.feature_files import FeatureFiles
 
 STUDY = "musc-edge tune"
 MADE_BY, ABOUT, UNFIT = "made_by", "about", "does_not_fit"
@@ -88,8 +89,20 @@ class Tuned(NamedTuple):
 class Tuning:
     """One process of a search."""
 
-    def __init__(self, search: Search, study: optuna.Study, memory_bytes: int) -> None:
+    def __init__(
+        self,
+        search: Search,
+        study: optuna.Study,
+        memory_bytes: int,
+        files: FeatureFiles | None = None,
+    ) -> None:
         """Open the sources and the study.
+
+        Args:
+            search: What is searched.
+            study: Its trials, those of other processes included.
+            memory_bytes: For what was computed before.
+            files: Where a backbone's features are looked for next.
 
         Raises:
             TuneError: The study is of another search.
@@ -97,7 +110,7 @@ class Tuning:
         """
         self._search = search
         self._study = study
-        self._runs = SharedRuns(memory_bytes)
+        self._runs = SharedRuns(memory_bytes, files)
         self._opened = [open_source(path, search.config, late=False) for path in search.sources]
         self.config = search.config or self._opened[0].config
         self.frames = sum(int(search.searched * len(one)) for one in self._opened)

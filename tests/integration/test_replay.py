@@ -188,6 +188,33 @@ def test_recordings_at_once_replay_to_equal_hashes(tmp_path: Path, weights_file:
         assert told[source]["pass"] > 0
 
 
+def test_features_in_files_are_those_of_real_weights(
+    tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
+) -> None:
+    """Replay and search of real frames end with equal hashes, and ask the network once a frame."""
+    write_cells(select_cells(solar_cells_wheel, frames=40, defect_share=0.1), tmp_path / "cells")
+    camera = {"id": "c1", "kind": "folder", "path": "cells"}
+    config = write_config(tmp_path, weights_file, camera=[camera])
+    given = [tmp_path / "cells", "--config", config, "--json"]
+    kept = ["--features", tmp_path / "features"]
+
+    plain, cold, warm = (
+        json.loads(musc_edge("replay", *given, *more).splitlines()[-1]) for more in ([], kept, kept)
+    )
+    study = ["--study", tmp_path / "t.db", "--vary", "window.size_frames=10,12", "--trials", 2]
+    tuned = musc_edge("tune", *given, *kept, *study, "--searched", 1.0, "--goal", "rejects")
+
+    assert plain["hash"] == cold["hash"] == warm["hash"]
+    assert plain["no_result"] < 40
+    size = cold["features"]["folder_bytes"]
+    assert size > 40 * 4 * 16 * 384 * 4
+    assert cold["features"] == {"from_folder": 0, "computed": 40, "folder_bytes": size}
+    assert warm["features"] == {"from_folder": 40, "computed": 0, "folder_bytes": size}
+    *_, said, last = tuned.splitlines()
+    assert said == f"features: 40 from the folder, 0 computed; it has {size / 1e6:.1f} MB"
+    assert json.loads(last)["features"] == warm["features"]
+
+
 def test_folder_replays_to_what_a_line_says_of_it(
     tmp_path: Path, weights_file: Path, solar_cells_wheel: Path
 ) -> None:

@@ -96,3 +96,14 @@ class FakeBackbone:
         blocks = grey.unfold(1, 7, 7).unfold(2, 7, 7).reshape(len(batch), 1, 16, 49)
         feature = torch.nn.functional.normalize(grey.flatten(1) + 0.1, dim=1)
         return Features(blocks, feature)
+
+
+class CountingBackbone(FakeBackbone):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def extract(self, batch: Tensor) -> Features:
+        """Count, and answer."""
+        self.asked += 1
+        return super().extract(batch)

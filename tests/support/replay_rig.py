@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from edge.sockets import Context
     from pipeline.config import Config
+    from pipeline.feature_files import FeatureFiles
 
 MODEL = "a89d1abb"
 SETTINGS: dict[str, Any] = {
@@ -67,13 +68,18 @@ def write_parts(folder: Path, count: int, defects: tuple[int, ...] = ()) -> Path
     return folder
 
 
-def fake_scorer(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_scorer(monkeypatch: pytest.MonkeyPatch, network: FakeBackbone | None = None) -> None:
     """Let a replay inspect with tokens that are the pixels, without weights."""
+    network = network or FakeBackbone()
 
     def build(
-        config: Config, snapshots: Snapshots | None, timer: Callable[[], float]
+        config: Config,
+        snapshots: Snapshots | None,
+        timer: Callable[[], float],
+        files: FeatureFiles | None,
     ) -> tuple[Inspector, str]:
-        return Inspector(config, FakeBackbone(), MODEL, timer, snapshots=snapshots), MODEL
+        backbone = network if files is None else files.before(network, MODEL)
+        return Inspector(config, backbone, MODEL, timer, snapshots=snapshots), MODEL
 
     monkeypatch.setattr(replays, "build_inspector", build)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 import typer
-from factories import FakeBackbone
+from factories import CountingBackbone, FakeBackbone
 from replay_rig import MODEL, SETTINGS, fake_scorer, rows, write_parts
 from typer.testing import CliRunner
 
@@ -16,6 +16,7 @@ from edge.errors import LineError
 from pipeline import build
 from pipeline.cli import app
 from pipeline.cli_replay import speed_factor
+from pipeline.feature_files import folder_bytes
 from pipeline.run_identity import run_hash
 
 if TYPE_CHECKING:
@@ -179,6 +180,67 @@ def test_page_without_a_folder_is_refused_before_the_replay(images: Path, tmp_pa
     assert isinstance(done.exception, LineError)
     assert "there is no folder" in str(done.exception)
     assert not (tmp_path / "l.db").exists()
+
+
+def test_features_are_counted(images: Path, tmp_path: Path) -> None:
+    """A second replay finds all frames in the folder, and says the same of them."""
+    folder = tmp_path / "features"
+
+    cold = invoke(images, "--features", folder, "--json")
+    warm = invoke(images, "--features", folder)
+
+    told = json.loads(cold.stdout.splitlines()[-1])
+    size = folder_bytes(folder)
+    assert told["features"] == {"from_folder": 0, "computed": 30, "folder_bytes": size}
+    shown = dict(line.split(maxsplit=1) for line in warm.stdout.splitlines())
+    assert shown["hash"] == told["hash"]
+    text = f"30 from the folder, 0 computed; it has {size / 1e6:.1f} MB"
+    assert shown["features"] == text
+    plain = json.loads(invoke(images, "--json").stdout.splitlines()[-1])
+    assert plain == {name: value for name, value in told.items() if name != "features"}
+
+
+def test_features_of_several_sources_are_added_up(images: Path, tmp_path: Path) -> None:
+    """A frame that two sources have is computed once; --json has the counts by source."""
+    folder = tmp_path / "features"
+
+    cold = several(images, "--features", folder)
+    warm = several(images, "--features", folder, "--json")
+
+    size = folder_bytes(folder)
+    assert cold.stdout.splitlines()[-1] == (
+        f"features: 18 from the folder, 32 computed; it has {size / 1e6:.1f} MB"
+    )
+    told = json.loads(warm.stdout.splitlines()[-1])
+    assert [one["features"] for one in told.values()] == [
+        {"from_folder": count, "computed": 0, "folder_bytes": size} for count in (30, 20)
+    ]
+
+
+def test_report_looks_into_the_folder(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page needs frames that the replay has just seen: the network is not asked again."""
+    network = CountingBackbone()
+    fake_scorer(monkeypatch, network)
+    monkeypatch.setattr(build, "line_backbone", lambda _config: (network, MODEL))
+
+    done = invoke(images, "--features", tmp_path / "features", "--report", tmp_path / "p.html")
+
+    assert done.exit_code == 0, done.output
+    assert network.asked == 30
+
+
+def test_file_is_no_folder_of_features(images: Path, tmp_path: Path) -> None:
+    """It is refused before anything is replayed, and stays as it is."""
+    (tmp_path / "file").write_text("mine")
+
+    done = invoke(images, "--features", tmp_path / "file", "--ledger", tmp_path / "out.db")
+
+    assert done.exit_code == 2
+    assert "is a file" in " ".join(done.output.replace("│", " ").split())
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (tmp_path / "out.db").exists()
 
 
 def several(images: Path, *arguments: str | Path) -> Result:

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from factories import FakeBackbone
+from factories import CountingBackbone, FakeBackbone
 
 from pipeline.remembered import RememberedBackbone
-
-
-class CountingBackbone(FakeBackbone):
-    """Counts how often it is asked."""
-
-    asked = 0
-
-    def extract(self, batch: torch.Tensor):  # noqa: ANN201 - as its parent
-        """Count, and answer."""
-        self.asked += 1
-        return super().extract(batch)
 
 
 def batch(seed: int, count: int = 1) -> torch.Tensor:

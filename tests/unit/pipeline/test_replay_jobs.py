@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from replay_lanes import KILLED, replay_without_weights
 from replay_rig import SETTINGS, fake_scorer, replayed, write_parts
 
 from pipeline.config_file import load_config
+from pipeline.feature_files import FeatureCounts
 from pipeline.lanes import Watch
 from pipeline.replay_jobs import JobDone, ReplayJob, run_jobs
 from pipeline.run_identity import run_hash
@@ -112,6 +115,31 @@ def test_results_at_once_are_those_of_one_by_one(
     assert sorted(seen.expected) == sorted(SIZES.values())
     assert seen.ticks == sum(SIZES.values())
     assert len(list((tmp_path / "ledgers").glob("*.db"))) == len(SIZES)
+
+
+def test_processes_share_a_folder_of_features(
+    jobs: list[ReplayJob], alone: dict[str, str], tmp_path: Path
+) -> None:
+    """Two at once with the same frames say what they say alone; after them none is computed."""
+    folder = tmp_path / "features"
+    twin = shutil.copytree(jobs[2].source, tmp_path / "twin")
+    given = [
+        replace(jobs[2], ledger=None, features=folder, source=source)
+        for source in (jobs[2].source, twin)
+    ]
+
+    cold, warm = (
+        by_name(list(run_jobs(given, count, Seen().watch, replay_without_weights)))
+        for count in (2, 1)
+    )
+
+    assert set(hashes(cold).values()) == set(hashes(warm).values()) == {alone["c"]}
+    assert [one.features for one in warm.values()] == [FeatureCounts(SIZES["c"], 0)] * 2
+    counts = [one.features for one in cold.values()]
+    assert sum(one.computed + one.from_folder for one in counts if one) == 2 * SIZES["c"]
+    kept = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.suffix for path in kept} == {".safetensors"}
+    assert len(kept) == SIZES["c"]
 
 
 def test_processes_end_with_whoever_started_them(jobs: list[ReplayJob]) -> None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
-from factories import FakeBackbone, config
+from factories import CountingBackbone, FakeBackbone, config
 from replay_rig import MODEL, SETTINGS, fake_scorer, replayed, write_parts
 from rich.console import Console
 
 from pipeline import shared_runs
 from pipeline.config_file import load_config
 from pipeline.counting_view import CountingView
+from pipeline.feature_files import FeatureCounts, FeatureFiles
 from pipeline.run_identity import run_hash
 from pipeline.tune import MADE_BY, Search, TuneError, Tuning, check_search, open_study
 from pipeline.tune_output import write_best
@@ -109,6 +110,35 @@ def test_search_sees_the_first_part_only(images: Path, tmp_path: Path) -> None:
     hashes = [[trial.user_attrs["hash"] for trial in tuned.trials] for tuned in (found, again)]
     assert hashes[0] == hashes[1]
     assert found.held_out["best"].figures["hash"] != again.held_out["best"].figures["hash"]
+
+
+def test_memory_comes_first_and_files_second(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search looks once for each frame, whatever its trials; the next asks no network."""
+    network = CountingBackbone()
+    monkeypatch.setattr(shared_runs, "load_backbone", lambda _choice: (network, MODEL))
+    found = []
+
+    for name in ("cold", "warm"):
+        wanted = search(images)
+        study = open_study(str(tmp_path / f"{name}.db"), wanted)
+        files = FeatureFiles(tmp_path / "features")
+        one = Tuning(wanted, study, 50_000_000, files)
+        one.run(view())
+        found.append((one.result(view()), files.counts, network.asked))
+
+    (cold, cold_counts, cold_asked), (warm, warm_counts, warm_asked) = found
+    plain = tuning(search(images), tmp_path / "plain.db")
+    plain.run(view())
+    hashes = [
+        [trial.user_attrs["hash"] for trial in tuned.trials]
+        for tuned in (cold, warm, plain.result(view()))
+    ]
+    assert hashes[0] == hashes[1] == hashes[2]
+    assert cold_asked == warm_asked == PARTS
+    assert cold_counts == FeatureCounts(0, PARTS)
+    assert warm_counts == FeatureCounts(PARTS, 0)
 
 
 def test_study_goes_on(images: Path, tmp_path: Path) -> None:
