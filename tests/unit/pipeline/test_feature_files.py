@@ -201,11 +201,12 @@ def test_name_of_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert network_name(FakeBackbone(), MODEL) != name
 
 
+@pytest.mark.timeout(300)  # the process imports torch: seconds, more on a busy machine
 def test_kill_in_the_middle_leaves_no_half_file(tmp_path: Path) -> None:
     """What a killed process was writing is never read, and goes after an hour."""
-    process = get_context("spawn").Process(target=write_and_die, args=(str(tmp_path),))
+    process = get_context("spawn").Process(target=write_and_die, args=(str(tmp_path),), daemon=True)
     process.start()
-    process.join(100)
+    process.join()
 
     assert process.exitcode == -signal.SIGXFSZ
     left = only_file(tmp_path)
