@@ -77,11 +77,19 @@ def divide(stress: Stress, processes: int) -> list[StressJob]:
     return [StressJob(number, part) for number, part in enumerate(parts)]
 
 
+def run_job(job: StressJob, watch: Watch) -> StressDone:
+    """Run a part; what is wrong with it is in the answer."""
+    try:
+        return StressDone(job.number, measure(job.stress, _loaded(job.stress), watch))
+    except LineError as error:
+        return StressDone(job.number, [], str(error))
+
+
 def run_jobs(
     jobs: list[StressJob],
     processes: int,
     watch: Watch,
-    work: Work[StressJob, StressDone] | None = None,
+    work: Work[StressJob, StressDone] = run_job,
 ) -> list[Outcome]:
     """Return the outcomes of all parts, by stream and seed.
 
@@ -89,25 +97,17 @@ def run_jobs(
         jobs: The parts.
         processes: As ``run_lanes``.
         watch: Told how far they are.
-        work: Runs a part; with real parts and weights without.
+        work: Runs a part.
 
     Raises:
         StressError: A part failed, or its process was killed.
     """
     found: dict[int, list[Outcome]] = {}
-    for done in run_lanes(jobs, processes, watch, work or run_job, _lost):
+    for done in run_lanes(jobs, processes, watch, work, _lost):
         if done.error:
             raise StressError(done.error)
         found[done.number] = done.outcomes
     return in_order([outcome for number in sorted(found) for outcome in found[number]])
-
-
-def run_job(job: StressJob, watch: Watch) -> StressDone:
-    """Run a part; what is wrong with it is in the answer."""
-    try:
-        return StressDone(job.number, measure(job.stress, _loaded(job.stress), watch))
-    except LineError as error:
-        return StressDone(job.number, [], str(error))
 
 
 def _lost(job: StressJob, how: str) -> StressDone:

@@ -74,9 +74,7 @@ class _Spans(NamedTuple):
 
     def parts(self, ways: int) -> Numbers:
         """Count the parts during which it is there, [ways]."""
-        total = np.zeros(ways, np.int64)
-        np.add.at(total, self.ways, self.lengths)
-        return total
+        return np.bincount(self.ways, self.lengths, ways).astype(np.int64)
 
     def flags(self, shape: tuple[int, ...]) -> Flags:
         """Tell of each part, [ways, n]."""
