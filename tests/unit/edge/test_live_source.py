@@ -437,13 +437,15 @@ def test_distrusted_pushers_are_not_cut_off(start: Callable[..., Rig]) -> None:
 def test_waiting_picture_wakes_a_poller(start: Callable[..., Rig]) -> None:
     """Ingest need not ask: the descriptor is readable once a picture waits."""
     rig = start(StandInDevice(), "hardware")
-    rig.until(lambda: rig.source.state == "ONLINE", "ONLINE")
-    assert rig.source.wakeup is not None
-    rig.source.wakeup.clear()
+    wakeup = rig.source.wakeup
+    assert wakeup is not None
+    opened, _, _ = select.select([wakeup.fileno()], [], [], LIMIT_S)
+    wakeup.clear()
 
     rig.device.pictures.put(shot())
-    readable, _, _ = select.select([rig.source.wakeup.fileno()], [], [], LIMIT_S)
+    readable, _, _ = select.select([wakeup.fileno()], [], [], LIMIT_S)
 
+    assert opened
     assert readable
     assert rig.source.read() is not None
 
