@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 
 from pipeline.arrival import StreamNews
 from pipeline.inspection import Admission, RefinedScore, StreamEvent
-from pipeline.lookalikes import EXPLAINED, LIKE_SOME, MOST_ALIKE, MOST_AT_FIRST, explains
+from pipeline.lookalikes import EXPLAINED, LIKE_SOME, explains
 from pipeline.repeated_defects import (
     NO_EPISODE,
     REGIME_SHARE,
@@ -300,12 +300,11 @@ class AdmissionGuard:
             if not {*self._window.voters} - {slot}:
                 continue  # nobody is there to look at it
             early = held.votes_before < self._settings.size_frames
-            most = MOST_AT_FIRST if early else MOST_ALIKE
-            look = self._looks.at(slot, ignored, unusual, most, known)
+            look = self._looks.at(slot, ignored, unusual, known, at_first=early)
             deciding = look.score / held.scale
             fails = deciding >= threshold
             seconds[slot] = _SecondLook(slot, look.score, look.share(threshold), fails)
-            if deciding >= (unusual if early else threshold):
+            if look.alike if early else fails:
                 # Together: once one has lost its vote the others would hide each other better.
                 found.add(slot)
                 group = {slot, *look.alike}

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.inspection import StreamEvent
-from pipeline.lookalikes import MOST_AT_FIRST
 
 if TYPE_CHECKING:
     from pipeline.arrival import Arrival, StreamNews
@@ -84,7 +83,7 @@ class ConsensusPins:
             return []
         unusual = arrival.unusual
         scores = {
-            peer: self._looks.at(peer, ignored, unusual, MOST_AT_FIRST).score for peer in peers
+            peer: self._looks.at(peer, ignored, unusual, at_first=True).score for peer in peers
         } | {slot: arrival.look.score}
         best = (
             min(map(int, one), key=scores.__getitem__) for one in np.array_split([*scores], room)

@@ -12,7 +12,8 @@ than they should be, and neither says that the part is good:
   exponentially distributed with mean 1 / (intrinsic dimension), so that one step can be
   compared with another. A single large step is an accident; ``look_alikes`` wants
   neighbouring patches that name the same peers, and whose distance to the rest would
-  have failed the part.
+  have failed the part. In a window's first frames nobody knows yet what fails a part: there
+  a step so large that it is no accident is enough, where it hides what would decide.
 
 Distances are [n, P]: of each patch to the nearest token of each of n peers, mean over the
 groups. Nothing here knows windows or votes.
@@ -42,6 +43,9 @@ LEAST_SPACING = 3.5
 good cells have a spot with such a step, and all groups of 4 to 12 with the same defect."""
 MOST_ALIKE = 1 / 3
 """Share of the peers that may look alike; of more nobody knows which are the good ones."""
+CLEAR_SPACING = 7.0
+"""The same among a window's first frames, whatever the limit: theirs is of few scores, and a
+burst among them lifts it beyond its own. Of 1536 good cells in first windows 1 has such a spot."""
 MOST_AT_FIRST = 0.4
 """The same at the second look at a window's first frames, while it is not full yet: 9 copies
 of a frame are 0.3 of a window of 32, but more than a third of the first 24 peers."""
@@ -67,7 +71,7 @@ def copies(distances: Distances, usual: float) -> Flags:
 
 
 def look_alikes(
-    distances: Distances, limit: float, keep_lowest: float, most_share: float = MOST_ALIKE
+    distances: Distances, limit: float, keep_lowest: float, *, at_first: bool = False
 ) -> Flags:
     """Tell which peers hide a spot of the frame by having it themselves, [n].
 
@@ -75,16 +79,21 @@ def look_alikes(
         distances: [n, P], P patches of a square grid, row-major.
         limit: Patch score from which a frame fails.
         keep_lowest: As ``musc.msm.mutual_scores``.
-        most_share: Of the peers that may be found.
+        at_first: Whether the frame is one of a window's first.
     """
     peers, patches = distances.shape
-    most = int(peers * most_share)
+    most = int(peers * (MOST_AT_FIRST if at_first else MOST_ALIKE))
     found = np.zeros(peers, bool)
     if most < 1:
         return found
     order = np.argsort(distances, axis=0)
     nearest = np.take_along_axis(distances, order, axis=0)
-    alike, hidden = _hidden(nearest, most, limit, keep_lowest)
+    alike, spacings, rest = _steps(nearest, most, keep_lowest)
+    hidden = (spacings >= LEAST_SPACING) & (rest >= limit)
+    if at_first:
+        decides = nearest[: max(1, round(keep_lowest * peers))].mean(axis=0).max()
+        # A single peer hides no spot, and where it is as near as a copy any step is large.
+        hidden |= (alike > 1) & (spacings >= CLEAR_SPACING) & (rest >= decides)
     if not hidden.any():
         return found
     named = np.zeros((peers, patches), bool)
@@ -99,19 +108,18 @@ def look_alikes(
     return found
 
 
-def _hidden(
-    nearest: Distances, most: int, limit: float, keep_lowest: float
-) -> tuple[npt.NDArray[np.intp], Flags]:
-    """How many look-alikes each patch has, and which patches only they bring below the limit.
+def _steps(
+    nearest: Distances, most: int, keep_lowest: float
+) -> tuple[npt.NDArray[np.intp], Distances, Distances]:
+    """Find each patch's largest step: how many come before it, how large it is, what the rest says.
 
     Args:
         nearest: [n, P], ascending along n.
         most: Look-alikes that may be found.
-        limit: Patch score from which a frame fails.
         keep_lowest: As ``musc.msm.mutual_scores``.
 
     Returns:
-        Twice [P].
+        Three times [P]; the last are the patch scores without those that come before.
     """
     peers = len(nearest)
     ranks = np.arange(1, most + 1)
@@ -123,7 +131,7 @@ def _hidden(
         kept = max(1, round(keep_lowest * (peers - i)))
         columns = alike == i
         rest[columns] = nearest[i : i + kept, columns].mean(axis=0)
-    return alike, (spacings.max(axis=0) >= LEAST_SPACING) & (rest >= limit)
+    return alike, spacings.max(axis=0), rest
 
 
 def explains(distances: Distances, spot: Flags, limit: float, share: float = EXPLAINED) -> Flags:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from musc.anomaly_map import frame_scores
-from pipeline.lookalikes import MOST_ALIKE, copies, look_alikes
+from pipeline.lookalikes import copies, look_alikes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -97,8 +97,9 @@ class WindowScores:
         slot: int,
         ignored: Flags,
         limit: float | None,
-        most_alike: float = MOST_ALIKE,
         known_alike: Collection[int] = (),
+        *,
+        at_first: bool = False,
     ) -> Look:
         """Look at a frame; which peers are left out stays so until it is looked at again.
 
@@ -106,8 +107,8 @@ class WindowScores:
             slot: A held frame; there must be another that votes.
             ignored: [P], patches that score 0 and have no say.
             limit: Patch score from which a frame is unusual; None while there is none.
-            most_alike: Share of the peers that may be left out as look-alikes.
             known_alike: Slots of frames that are look-alikes by what another one has shown.
+            at_first: Whether the frame is one of the window's first.
         """
         sliding = self._window.window
         sliding.mask_pairs(slot, ())
@@ -127,9 +128,14 @@ class WindowScores:
                 flags = copies(distances[:, seen], float(np.median(self._medians or [usual])))
                 copied = {other for other, one in zip(peers, flags, strict=True) if one}
             if limit is not None:
-                alike = self._alike(
-                    peers, copied, np.where(seen, distances, 0.0), limit, most_alike
+                others = [k for k, other in enumerate(peers) if other not in copied]
+                flags = look_alikes(
+                    np.where(seen, distances[others], 0.0),
+                    limit,
+                    self._keep_lowest,
+                    at_first=at_first,
                 )
+                alike = {peers[k] for k, one in zip(others, flags, strict=True) if one}
             alike |= {other for other in peers if other in known_alike}
             alike = {other for other in alike if not self._window[other].released}
             if 0 < len(left_out := copied | alike) < len(voters):
@@ -178,19 +184,6 @@ class WindowScores:
         """
         self._medians = deque(map(float, state["medians"]), maxlen=LATEST)
         self._ratios = deque(map(float, state["ratios"]), maxlen=LATEST)
-
-    def _alike(
-        self,
-        peers: Sequence[int],
-        copied: set[int],
-        distances: Distances,
-        limit: float,
-        most: float,
-    ) -> set[int]:
-        """Return the peers that hide a spot of the frame."""
-        kept = [k for k, other in enumerate(peers) if other not in copied]
-        found = look_alikes(distances[kept], limit, self._keep_lowest, most)
-        return {peers[k] for k, one in zip(kept, found, strict=True) if one}
 
     def _floored(self, slot: int, patches: Tensor) -> tuple[Tensor, float | None]:
         """Lift patch scores to what pins that do not vote allow; and the ratio of both."""

@@ -12,10 +12,10 @@ from factories import config
 from pipeline.admission import SECOND_LOOK
 from pipeline.region_stream import RegionStream
 from pipeline.stream_window import FrameId
-from pipeline.window_scores import WindowScores
+from pipeline.window_scores import Look, WindowScores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from torch import Tensor
 
@@ -367,12 +367,16 @@ def test_what_one_of_a_first_burst_shows_all_have(monkeypatch: pytest.MonkeyPatc
     belt = Belt()
     belt.run(map(scratched, range(5)))
     shows = belt.stream.window.find("b" * 16, 3)
-    by_itself = WindowScores._alike
+    at = WindowScores.at
 
-    def alike(looks: WindowScores, peers: Sequence[int], *given: Any) -> set[int]:
-        return set() if shows in peers else by_itself(looks, peers, *given)
+    def look(looks: WindowScores, slot: int, *given: Any, **named: Any) -> Look:
+        with monkeypatch.context() as others:
+            if slot != shows:
+                none = lambda distances, *_, **__: np.zeros(len(distances), bool)  # noqa: E731
+                others.setattr("pipeline.window_scores.look_alikes", none)
+            return at(looks, slot, *given, **named)
 
-    monkeypatch.setattr(WindowScores, "_alike", alike)
+    monkeypatch.setattr(WindowScores, "at", look)
     belt.run(map(good, range(SIZE)))
 
     refined = {r.seq: r.score for one in belt.seen for r in one.stream.refined}
@@ -389,6 +393,17 @@ def test_burst_before_the_window_is_filled_loses_its_votes() -> None:
     refined = {r.seq: r.score for one in belt.seen for r in one.stream.refined}
     assert all(refined[seq] >= LIMIT for seq in range(1, 5))
     assert belt.held.isdisjoint(range(1, 5))
+
+
+def test_first_burst_is_found_whatever_the_limit() -> None:
+    """The threshold of a window's first frames may be far too high; a clear spot is seen."""
+    belt = Belt(limit=2.0)
+    belt.run(map(scratched, range(6)))
+
+    belt.run(map(good, range(SIZE)))
+
+    refined = {r.seq: r.score for one in belt.seen for r in one.stream.refined}
+    assert all(refined[seq] >= LIMIT for seq in range(1, 7))
 
 
 def test_second_look_that_contradicts_is_an_event() -> None:

@@ -57,6 +57,24 @@ def test_spot_that_would_pass_hides_nothing() -> None:
     assert not look_alikes(spotted([0, 1, 2, 3, 4]), 5.0, KEPT).any()
 
 
+@pytest.mark.parametrize("count", [6, 10, 12])
+def test_clear_spot_among_first_frames_needs_no_limit(count: int) -> None:
+    """Up to 0.4 of the peers are found where the limit of so few scores is too high."""
+    alike = list(range(3, 3 + count))
+
+    found = look_alikes(spotted(alike), 5.0, KEPT, at_first=True)
+
+    assert np.flatnonzero(found).tolist() == alike
+
+
+def test_clear_spot_that_decides_nothing_hides_nothing() -> None:
+    """Where another patch scores more anyhow, near peers are no reason to leave them out."""
+    drawn = spotted([*range(3, 9)])
+    drawn[:, 0] = 2.0
+
+    assert not look_alikes(drawn, 5.0, KEPT, at_first=True).any()
+
+
 def test_copy_is_near_everywhere() -> None:
     """One peer is as near as noise; where one patch differs it is another part."""
     drawn = distances()
