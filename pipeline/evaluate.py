@@ -160,7 +160,8 @@ class _Run:
         self._missing: dict[str, str] = {}
         self._about, self._side = "", 0
         self._examples = 0 if wanted.ablation else wanted.examples
-        self.images = len(self._rows) * sum(len(one.samples) for one in categories)
+        self._per_backbone = sum(len(one.samples) for one in categories)
+        self.images = len(self._rows) * self._per_backbone
         self.settings = _settings(wanted)
 
     def score(self, view: EvaluateView) -> None:
@@ -180,7 +181,7 @@ class _Run:
             except (WeightsError, BackboneChoiceError) as error:
                 if not name:
                     raise
-                view.warn(f"left out: {error}")
+                view.left_out(str(error), self._per_backbone)
                 self._missing[name] = str(error)
                 continue
             self._side = backbone.image_size

@@ -63,6 +63,12 @@ class EvaluateView(BarView):
         """Say what came out for a category."""
         self._say(f"{what}: {figures}")
 
+    def left_out(self, why: str, images: int) -> None:
+        """Say that images, of a backbone that cannot be had, are none of the work after all."""
+        self._say(f"left out: {why}")
+        self._images -= images
+        self._bar.update(self._task, total=self._images)
+
     def warn(self, line: str) -> None:
         """Say what could not be done."""
         self._say(line)

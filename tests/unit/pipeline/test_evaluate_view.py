@@ -28,6 +28,24 @@ def test_lines_have_share_and_time_left() -> None:
     ]
 
 
+def test_what_is_left_out_is_no_work() -> None:
+    """Half of the images that remain done in a minute leaves one."""
+    text, now = io.StringIO(), [0.0]
+
+    with EvaluateView(Console(file=text), 300, clock=lambda: now[0]) as view:
+        view.left_out("no weights 'dino-vitb8'", 100)
+        view.left_out("no weights 'dino-vitb16'", 100)
+        view.begin("cable", 100)
+        now[0] = 60.0
+        view.images(100)
+
+    assert text.getvalue().splitlines() == [
+        "left out: no weights 'dino-vitb8'",
+        "left out: no weights 'dino-vitb16'",
+        "cable: 50% of all images, about 1 min left",
+    ]
+
+
 def test_lines_are_not_many() -> None:
     """Without a terminal there is one every twenty seconds at most."""
     text, now = io.StringIO(), [0.0]
