@@ -287,12 +287,12 @@ class BrokerSession:
             if self._connection is not connection:
                 return  # closed in the meantime
             self._refusals.forget()
+            # The session is clean, so the broker has forgotten what was subscribed. It hears
+            # that first: whoever sees us connected may count on it for what is published then.
+            for topic, qos in self._subscriptions.items():
+                connection.subscribe(topic, qos)
             self._queue.open(link)
-            subscriptions = dict(self._subscriptions)
         log.info("MQTT broker connected")
-        # The session is clean, so the broker has forgotten what was subscribed.
-        for topic, qos in subscriptions.items():
-            connection.subscribe(topic, qos)
         if self._on_connect is not None:
             self._on_connect(self)
         self._greeted = True

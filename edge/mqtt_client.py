@@ -145,6 +145,8 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
     except ssl.SSLError as error:
         msg = f"TLS: {files.ca} holds no certificate in PEM format"
         raise BrokerError(msg) from error
+    except OSError as error:  # it went after we had looked
+        raise BrokerError(_unreadable(files.ca, error)) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = _TidySocket
     if files.cert is not None:
@@ -192,8 +194,11 @@ def _check_readable(path: Path) -> None:
         with path.open("rb"):
             return
     except OSError as error:
-        msg = f"TLS: {path} cannot be read: {error.strerror}"
-        raise BrokerError(msg) from error
+        raise BrokerError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path | None, error: OSError) -> str:
+    return f"TLS: {path} cannot be read: {error.strerror}"
 
 
 def _load_own(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
@@ -204,6 +209,9 @@ def _load_own(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
         why = "the key is encrypted" if asked else plain_reason(str(error))
         why = why.replace("PEM lib", "one of them is not in PEM format")
         msg = f"TLS: certificate {cert} and key {key or cert} cannot be used: {why}"
+        raise BrokerError(msg) from error
+    except OSError as error:
+        msg = f"TLS: certificate {cert} and key {key or cert} cannot be read: {error.strerror}"
         raise BrokerError(msg) from error
 
 

@@ -96,12 +96,15 @@ def measure_triggered(device: Device, clock: Clock, per_minute: float | None) ->
     try:
         for _ in _pictures(device, clock, begin_ns):
             continue
-        for number in range(count):
-            for _ in _pictures(device, clock, begin_ns + int(number * interval_s * NS_PER_S)):
+        due_ns = begin_ns
+        for _ in range(count):
+            for _ in _pictures(device, clock, due_ns):
                 pictures += 1
             device.trigger()
-        last_s = (count - 1) * interval_s + max(interval_s, GRACE_S)
-        for _ in _pictures(device, clock, begin_ns + int(last_s * NS_PER_S)):
+            # Never sooner after one than the interval: what was held up is not caught up with.
+            due_ns = max(due_ns, clock.monotonic_ns()) + int(interval_s * NS_PER_S)
+        grace_ns = int(max(GRACE_S - interval_s, 0.0) * NS_PER_S)
+        for _ in _pictures(device, clock, due_ns + grace_ns):
             pictures += 1
             if pictures == count:
                 break

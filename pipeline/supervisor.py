@@ -98,12 +98,13 @@ class Stage:
             if not self.finished and now >= self._restart_at:
                 self._try_to_start(now)
             return
+        # Looked at first: of a stage that has ended the pipe then holds all it ever said.
+        code = self._process.poll()
         # Read on after it is ready: a pipe that is full would stop the stage.
         said = _pipe(self._process).read() or b""
         if not self.ready and b"ready" in said:
             self.ready = self.was_ready = True
             self._ready_at = now
-        code = self._process.poll()
         if code is not None:
             self._ended(code, now)
 

@@ -96,7 +96,7 @@ class LiveSource(Source):
             stale_frames=settings.stale_frames,
             rng=self._rng,
         )
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._backlog = Backlog(freshest_only=not self.every_picture_counts)
         self._events: list[CameraEvent] = []
         self._counts: Counter[str] = Counter()
@@ -140,9 +140,9 @@ class LiveSource(Source):
     def state(self) -> CameraState:
         """LOST, STALE, ONLINE, or NO_TRIGGER where no part has been seen for long."""
         now_ns = self._clock.monotonic_ns()
-        if now_ns - self._beat_ns > (self._settings.frame_timeout_s + HANG_S) * NS_PER_S:
-            self._lose(f"{self._device.name}: its driver does not return")
         with self._lock:
+            if now_ns - self._beat_ns > (self._settings.frame_timeout_s + HANG_S) * NS_PER_S:
+                self._lose(f"{self._device.name}: its driver does not return")
             if self._lost is not None:
                 return "LOST"
             if self._picker.sees_repeats:
@@ -223,11 +223,13 @@ class LiveSource(Source):
         if capture.pixels is not None:
             # Failed pictures alone are no sign of a camera that works.
             self._heard_ns, self._tries = now_ns, 0
-        self._sort(capture, now_ns)
-        if self._picker.blind:
-            self._lose(f"{self._device.name}: {self._picker.blind}")
-        elif capture.pixels is not None or self.counts_triggers:
-            self._found(now_ns)
+        chosen, events = self._choose(capture, now_ns)
+        with self._lock:  # whoever gets the picture finds the camera there, and the counts
+            self._sort(capture, chosen, events, now_ns)
+            if self._picker.blind:
+                self._lose(f"{self._device.name}: {self._picker.blind}")
+            elif capture.pixels is not None or self.counts_triggers:
+                self._found(now_ns)
 
     def _ask_whether_alive(self, now_ns: int) -> None:
         self._heard_ns = now_ns
@@ -240,29 +242,31 @@ class LiveSource(Source):
             raise SourceError(msg)
         self._lose(msg)
 
-    def _sort(self, capture: Capture, now_ns: int) -> None:
-        """Keep a picture where it counts; what is not kept is counted."""
+    def _choose(self, capture: Capture, now_ns: int) -> tuple[Capture | None, list[CameraEvent]]:
         try:
-            chosen, events = self._picker.choose(capture, now_ns)
+            return self._picker.choose(capture, now_ns)
         except ValueError as error:
             msg = f"{self._device.name}: {error}"
             raise SourceError(msg) from error
+
+    def _sort(
+        self, capture: Capture, chosen: Capture | None, events: list[CameraEvent], now_ns: int
+    ) -> None:
+        """Keep a picture where it counts; what is not kept is counted. The lock is held."""
         failed = capture.pixels is None
-        with self._lock:
-            self._events += events
-            self._counts["pictures"] += 1
-            self._counts["failed"] += failed
-            self._counts["skipped"] += chosen is None and not failed
+        self._events += events
+        self._counts["pictures"] += 1
+        self._counts["failed"] += failed
+        self._counts["skipped"] += chosen is None and not failed
         if chosen is not None:
             self._keep(chosen, now_ns)
 
     def _keep(self, capture: Capture, now_ns: int) -> None:
         """Let a picture wait: of a free-running camera the freshest, of others every one."""
-        with self._lock:
-            self._active_ns = now_ns
-            skipped, unaccounted = self._backlog.put(capture)
-            self._counts["skipped"] += skipped
-            self._counts["unaccounted"] += unaccounted
+        self._active_ns = now_ns
+        skipped, unaccounted = self._backlog.put(capture)
+        self._counts["skipped"] += skipped
+        self._counts["unaccounted"] += unaccounted
         self._wakeup.set()
 
     def _opened(self) -> None:

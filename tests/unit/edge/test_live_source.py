@@ -195,6 +195,30 @@ def test_absent_camera_is_tried_for_ever(start: Callable[..., Rig]) -> None:
     assert rig.source.counts["losses"] == rig.source.counts["openings"] == 1
 
 
+def test_who_gets_a_picture_finds_the_camera_there(start: Callable[..., Rig]) -> None:
+    """A picture that can be read is counted, and of a camera that is ONLINE."""
+    rig = start(StandInDevice())
+    found: list[tuple[Capture | None, str, int]] = []
+    wakeup = rig.source._wakeup
+    wake = wakeup.set
+
+    def read() -> None:
+        picture = rig.source.read()
+        found.append((picture, rig.source.state, rig.source.counts["pictures"]))
+
+    def read_at_once() -> None:
+        wake()
+        reader = threading.Thread(target=read)
+        reader.start()
+        reader.join(0.05)  # it may have to wait until the picture is accounted for
+
+    wakeup.set = read_at_once  # type: ignore[method-assign]
+    rig.device.pictures.put(shot())
+    rig.until(lambda: len(found) > 0 and found[0][0] is not None, "picture")
+
+    assert found[0][1:] == ("ONLINE", 1)
+
+
 @pytest.mark.parametrize(
     "error", [SourceError("pulled out"), RuntimeError("the driver is confused")]
 )

@@ -66,6 +66,23 @@ def test_camera_that_keeps_up(per_minute: float) -> None:
     assert rate.per_minute == pytest.approx(per_minute)
 
 
+def test_triggers_that_were_held_up_are_not_caught_up_with() -> None:
+    """A computer that is busy for a while asks no more of a camera than the line's rate."""
+    clock = DrivenClock()
+    camera = opened(clock, busy_s=0.09)
+    begin_ns, fire = clock.ns, camera.trigger
+
+    def held_up() -> None:
+        fire()
+        if clock.ns - begin_ns < 1e9:
+            clock.ns += int(0.35e9)
+
+    camera.trigger = held_up  # type: ignore[method-assign]
+    rate = measure_triggered(camera, clock, 600.0)
+
+    assert (rate.fault, rate.pictures) == ("", rate.triggers)
+
+
 @pytest.mark.parametrize("per_minute", [60.0, 600.0])
 def test_camera_that_is_too_slow(per_minute: float) -> None:
     """A camera that is busy for two and a half triggers gives a picture for each third."""

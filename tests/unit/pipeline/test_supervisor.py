@@ -256,6 +256,41 @@ def test_stage_of_another_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert StageCommand("gate", "gate", ()).module == "pipeline"
 
 
+class EndsWhileLookedAt:
+    """A process that says that it is ready, and ends, after the first look at it."""
+
+    def __init__(self) -> None:
+        """Begin running, with nothing said."""
+        self._looks = 0
+        self.stdin = None
+        self.stdout = self
+
+    def poll(self) -> int | None:
+        """Return the exit code once it has ended."""
+        self._looks += 1
+        return 1 if self._looks > 1 else None
+
+    def read(self) -> bytes:
+        """Return what it has said."""
+        self._looks += 1
+        return b"ready\n" if self._looks > 1 else b""
+
+    def close(self) -> None:
+        """Close the pipe."""
+
+
+def test_last_words_are_heard() -> None:
+    """A stage that was ready and ended at once is no stage that failed at its start."""
+    stage = Stage(StageCommand("gate", "gate", ()), None)
+    stage._process = EndsWhileLookedAt()  # type: ignore[assignment] - what a stage asks of it
+
+    stage.check(0.0)
+    stage.check(0.0)
+
+    assert stage.was_ready
+    assert stage.pid is None
+
+
 @pytest.mark.parametrize(("code", "expected"), [(1, 1), (2, 2), (7, 1)])
 def test_failure_before_ready_ends_the_run(code: int, expected: int) -> None:
     """A stage that never became ready is not restarted; its exit code is kept."""
