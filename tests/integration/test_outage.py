@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
     from brokers import FragileMosquitto
 
-TOLERANCE_MS = 150
-"""From the gate's hand to the test's: two hops, a proxy, and a busy machine."""
+TOLERANCE_MS = 2_000
+"""From the gate's hand to the test's: two hops, a proxy, and a busy machine.
+
+What is said only after the outage is later: it lasts more than twice as long.
+"""
 
 
 def p95_ms(rows: list[dict[str, Any]], begin_ns: int, end_ns: int) -> float:

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from lines import running, write_config
+
+pytestmark = pytest.mark.timeout(300)
 
 SUPPORT = Path(__file__).parents[1] / "support"
 READY = 30
