@@ -14,7 +14,7 @@ from edge.mqtt import BrokerSession, BrokerSettings
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 def mqtt(port: int, **more: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Six seconds here; ``--outage-s 60`` for the length of a real one.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from brokers import Line
+from brokers import Line, wait_until
 from chaos import DEADLINE_MS, ChaosLine, Ears, chaos_config, chaos_line, write_belt
 
 from pipeline.results import moment_of
@@ -79,6 +80,8 @@ def test_outage_with_a_killed_gate(
             lambda: not {row["id"] for row in line.rows("outbox")} & set(kept), "a drained outbox"
         )
         line.stop()
+        # The line's last word: what it said before it has been heard then.
+        wait_until(lambda: json.loads(ears.retained["status"])["state"] == "STOPPED")
         rows = line.rows()
         assert line.audit()["balanced"]
     network.close()

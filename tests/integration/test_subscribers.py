@@ -42,7 +42,7 @@ def fence(session: BrokerSession, name: str, outputs: Collection[Path]) -> None:
     wait_until(lambda: all(line in output.read_text().splitlines() for output in outputs))
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_both_protocols_read_every_topic(
     tmp_path: Path, fragile_mosquitto: FragileMosquitto, mosquitto_sub: str
 ) -> None:
