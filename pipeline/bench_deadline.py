@@ -2,7 +2,8 @@
 
 Broker, gate and ingest run as the real processes of a real line, and this one
 listens as any subscriber would. Each frame must get exactly one NO_RESULT, in
-the ledger and on the broker, and none before its deadline. How long after it
+the ledger and on the broker, and none before its deadline; one that was so late
+that it went to history counts when it came there. How long after the deadline
 the result arrives is compared with a control timer: what the host itself is
 late by is not the gate's.
 
@@ -97,7 +98,10 @@ class DeadlineBench:
 
 
 class Subscriber:
-    """Stamps what arrives on ``verdict`` and ``plc``; as a PLC does, with QoS 0."""
+    """Stamps what arrives on ``verdict`` and ``plc``; as a PLC does, with QoS 0.
+
+    A result that is too late for them is on ``history`` and ``history/part``.
+    """
 
     def __init__(self, config: Config, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
         """Prepare for the broker of a line, which need not be there yet."""
@@ -106,10 +110,13 @@ class Subscriber:
         self._clock_ns = clock_ns
         self._verdicts: list[tuple[int, bytes]] = []
         self._parts: list[tuple[int, bytes]] = []
+        self._late_parts: list[tuple[int, bytes]] = []
         self._taken_in = threading.Event()
         self._takers: dict[str, Callable[[tuple[int, bytes]], None]] = {
             self._topics.under("verdict"): self._verdicts.append,
             self._topics.under("plc"): self._parts.append,
+            self._topics.under("history"): self._verdicts.append,
+            self._topics.under("history/part"): self._late_parts.append,
             self._topics.under("bench"): lambda _message: self._taken_in.set(),
         }
         settings = BrokerSettings(mqtt.host, mqtt.port, mqtt.protocol, "bench-deadline")
@@ -118,7 +125,7 @@ class Subscriber:
 
     @property
     def count(self) -> int:
-        """Messages on ``verdict`` so far."""
+        """Frame results so far."""
         return len(self._verdicts)
 
     @property
@@ -154,6 +161,9 @@ class Subscriber:
             verdicts[json.loads(payload)["seq"]].append(came_ns)
         for came_ns, payload in self._parts:
             parts[payload.decode("ascii").split(";")[2]].append(came_ns)
+        for came_ns, payload in self._late_parts:
+            # The gate may have had its line in time, and the message of the part was too late.
+            parts.setdefault(json.loads(payload)["part"], [came_ns])
         return Heard(verdicts, parts)
 
     def _take(self, message: Incoming) -> None:

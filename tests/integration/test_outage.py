@@ -5,6 +5,7 @@ Six seconds here; ``--outage-s 60`` for the length of a real one.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from brokers import Line
+from brokers import Line, wait_until
 from chaos import DEADLINE_MS, ChaosLine, Ears, chaos_config, chaos_line, write_belt
 
 from pipeline.results import moment_of
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
     from brokers import FragileMosquitto
 
-TOLERANCE_MS = 150
-"""From the gate's hand to the test's: two hops, a proxy, and a busy machine."""
+TOLERANCE_MS = 2_000
+"""From the gate's hand to the test's: two hops, a proxy, and a busy machine.
+
+What is said only after the outage is later: it lasts more than twice as long.
+"""
 
 
 def p95_ms(rows: list[dict[str, Any]], begin_ns: int, end_ns: int) -> float:
@@ -76,6 +80,8 @@ def test_outage_with_a_killed_gate(
             lambda: not {row["id"] for row in line.rows("outbox")} & set(kept), "a drained outbox"
         )
         line.stop()
+        # The line's last word: what it said before it has been heard then.
+        wait_until(lambda: json.loads(ears.retained["status"])["state"] == "STOPPED")
         rows = line.rows()
         assert line.audit()["balanced"]
     network.close()

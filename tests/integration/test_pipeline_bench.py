@@ -13,6 +13,8 @@ from pipeline.bench_line import BenchLine, BenchLineError
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(300)
+
 SECTIONS: dict[str, Any] = {"window": {"size_frames": 17, "min_peers": 8}}
 
 
@@ -43,7 +45,8 @@ def test_each_frame_is_timed_from_capture_to_confirmation(
     assert [one.captured_ns for one in frames] == sorted(one.captured_ns for one in frames)
     assert all(one.overhead_ms > 0 for one in frames)
     gaps = [b.captured_ns - a.captured_ns for a, b in zip(phases[1], phases[1][1:], strict=False)]
-    assert min(gaps) >= 29_000_000
+    # The pace is kept by the moments of asking; a capture that lagged shortens the gap after it.
+    assert min(gaps) >= 20_000_000
 
 
 def test_stop_is_an_interruption(ipc_folder: Path) -> None:

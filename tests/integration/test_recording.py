@@ -133,6 +133,9 @@ def test_kills_leave_a_recording_that_can_be_read(tmp_path: Path) -> None:
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
             line.until(lambda: line.pid_of(victim) not in {None, pid}, victim)  # noqa: B023 - runs now
+        line.until(
+            lambda: len({row["boot"] for row in line.rows()}) == 3, "the third camera's frames"
+        )
         more_results(line, 20)
         line.stop()
 

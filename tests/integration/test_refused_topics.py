@@ -102,6 +102,11 @@ class Box:
         """Whether the broker has answered everything."""
         return not self.publisher._owes()
 
+    @property
+    def said(self) -> int:
+        """How many retained messages were numbered so far."""
+        return -self.publisher._last_number
+
     def work(self, now_ns: int) -> int:
         """Do a pass, and wait for the broker's answers; return how many went to history."""
         due = self.outbox.due(now_ns)
@@ -118,8 +123,10 @@ def open_box(plant: Plant, db: Database, protocol: Protocol) -> Iterator[Box]:
     """Yield a box whose broker has answered its first words; it is closed at the end."""
     box = Box(plant, db, protocol)
     try:
+        before = box.said
         box.publisher.start(lambda _incoming: None)
-        wait_until(lambda: box.publisher.connected and box.quiet)
+        # Connected alone is too early: what it says then is said in the session's thread.
+        wait_until(lambda: box.said >= before + len(RETAINED) and box.quiet)
         yield box
     finally:
         box.publisher.close(LIMIT_S)

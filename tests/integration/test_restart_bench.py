@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WINDOW = 17
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.weights
 def test_restart_is_timed_beside_what_no_start_can_leave_out(
     ipc_folder: Path, weights_file: Path

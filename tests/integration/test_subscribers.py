@@ -8,15 +8,18 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from brokers import open_sessions, wait_until
 from chaos import ROOT_TOPIC, chaos_config, chaos_line, write_belt
 
 from edge.contract import MESSAGE_LIMIT_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from brokers import FragileMosquitto
+
+    from edge.mqtt import BrokerSession
 
 LIMIT_S = 10
 
@@ -32,21 +35,33 @@ def reading(program: str, port: int, version: str, output: Path) -> Iterator[Non
         reader.wait(LIMIT_S)
 
 
-@pytest.mark.timeout(180)
+def fence(session: BrokerSession, name: str, outputs: Collection[Path]) -> None:
+    """Wait until all readers have read what was said so far; one that subscribes later does too."""
+    line = f"musc/fence {name}"
+    session.publish("musc/fence", name.encode(), qos=1, retain=True)
+    wait_until(lambda: all(line in output.read_text().splitlines() for output in outputs))
+
+
+@pytest.mark.timeout(400)
 def test_both_protocols_read_every_topic(
     tmp_path: Path, fragile_mosquitto: FragileMosquitto, mosquitto_sub: str
 ) -> None:
     """mosquitto_sub -V 5 and -V 311 read the same results, the PLC's lines and all states."""
     write_belt(tmp_path)
-    config = chaos_config(tmp_path, fragile_mosquitto.port, None)
+    # Generous: a result that is late would come on history.
+    part = {"deadline_ms": 10_000}
+    config = chaos_config(tmp_path, fragile_mosquitto.port, None, part=part)
     outputs = {version: tmp_path / f"heard-{version}.txt" for version in ("5", "311")}
     with ExitStack() as stack:
         for version, output in outputs.items():
             stack.enter_context(reading(mosquitto_sub, fragile_mosquitto.port, version, output))
+        session = stack.enter_context(open_sessions())(fragile_mosquitto.port)
+        fence(session, "begin", outputs.values())
         line = stack.enter_context(chaos_line(config, fragile_mosquitto))
         line.until(lambda: line.results()["PASS"] > 20, "PASS")
         line.stop()
         rows = line.rows()
+        fence(session, "end", outputs.values())
 
     heard = {version: output.read_text().splitlines() for version, output in outputs.items()}
     assert sorted(map(quiet, heard["5"])) == sorted(map(quiet, heard["311"]))

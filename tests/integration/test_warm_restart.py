@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from lines import running, write_config
+
+pytestmark = pytest.mark.timeout(300)
 
 SUPPORT = Path(__file__).parents[1] / "support"
 READY = 30
 """Frames after which a box that began empty is READY for sure."""
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 def scorer(folder: Path, first: int, last: int) -> subprocess.Popen[str]:

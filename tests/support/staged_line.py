@@ -23,7 +23,8 @@ from pipeline.supervisor import Supervisor, line_commands
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-LIMIT_S = 60.0
+LIMIT_S = 180.0
+"""Python starts for every stage, several times as slowly on a busy machine."""
 SUPPORT = Path(__file__).parent
 
 

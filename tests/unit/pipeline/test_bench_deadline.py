@@ -275,6 +275,26 @@ def test_subscriber_stamps_what_comes(tmp_path: Path, embedded_broker_port: int)
     assert subscriber.heard() == ({1: [102, 103]}, {"S000000": [101]})
 
 
+def test_subscriber_stamps_what_is_late(tmp_path: Path, embedded_broker_port: int) -> None:
+    """A result on history came when it came there; a part's, where no line of plc did."""
+    config = load_config(write_config(DeadlineBench(1, 50, 200), tmp_path, embedded_broker_port))
+    moments = iter(range(100, 200))
+    subscriber = Subscriber(config, lambda: next(moments))
+    topics = Topics("musc", "site", "area", "line", "station")
+    subscriber.connect()
+
+    with open_sessions() as connect:
+        box = connect(embedded_broker_port)
+        box.publish(topics.under("plc"), plc_line(BOOT, 1, "S000000", "NO_RESULT"), qos=1)
+        for part in ("S000000", "S000001"):
+            box.publish(topics.under("history/part"), f'{{"part": "{part}"}}'.encode(), qos=1)
+        box.publish(topics.under("history"), b'{"seq": 2}', qos=1)
+        wait_until(lambda: subscriber.count == 1)
+    subscriber.close()
+
+    assert subscriber.heard() == ({2: [104]}, {"S000000": [101], "S000001": [103]})
+
+
 def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:
     """A plain line comes every five seconds, not with each result."""
     output = io.StringIO()

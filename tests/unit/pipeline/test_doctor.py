@@ -96,7 +96,7 @@ def test_hanging_check_costs_its_limit_and_no_more() -> None:
         never.wait()
 
     checks = [
-        Check("a", hang, limit_s=0.05, if_silent="Pull the plug."),
+        Check("a", hang, limit_s=1.0, if_silent="Pull the plug."),
         Check("b", lambda: [ok("b", "")]),
     ]
     findings = found(checks)
@@ -105,7 +105,7 @@ def test_hanging_check_costs_its_limit_and_no_more() -> None:
     assert [(one.check, one.verdict) for one in findings] == [
         ("a", "ok"), ("a", "fail"), ("b", "ok"),
     ]  # fmt: skip
-    assert "no answer within 0.05 s" in findings[1].detail
+    assert "no answer within 1 s" in findings[1].detail
     assert findings[1].remedy == "Pull the plug."
 
 
