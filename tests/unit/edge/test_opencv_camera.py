@@ -140,7 +140,7 @@ def test_stalled_stream_times_out(server: MjpegServer, watch: Callable[..., Open
     grab(device)
     server.flows.clear()
 
-    with pytest.raises(SourceError, match=r"http://127.*: the read timed out after 0\.4"):
+    with pytest.raises(SourceError, match=r"http://127.*: the read timed out after \d+\.\d s"):
         grab_until(device, lambda _capture: False)
 
 
