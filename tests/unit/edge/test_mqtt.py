@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from brokers import LIMIT_S, EmbeddedBroker, Inbox, free_port, wait_until
@@ -119,9 +119,12 @@ def test_restarted_broker_is_told_again(
     listener.subscribe("line/news")
 
     embedded_broker.stop()
-    wait_until(lambda: not speaker.connected and not listener.connected)
+    # Not the first loss: amqtt may take them in once more while it stops.
+    for session in (speaker, listener):
+        wait_until(lambda session=session: session.fault.startswith("cannot be reached"))
+    before = len(greetings)
     embedded_broker.start()
-    wait_until(lambda: speaker.connected and listener.connected and len(greetings) == 2)
+    wait_until(lambda: speaker.connected and listener.connected and len(greetings) > before)
     newcomer = open_session(embedded_broker.port)
     found = Inbox(newcomer)
     newcomer.subscribe("line/status")
@@ -129,7 +132,7 @@ def test_restarted_broker_is_told_again(
     found.wait_for("line/status", b"READY")
     wait_until(lambda: speaker.publish("line/news", b"again", qos=1))
     inbox.wait_for("line/news", b"again")
-    assert greetings == ["hello", "hello"]
+    assert len(greetings) == before + 1
 
 
 def test_nothing_is_kept_for_an_absent_broker(
@@ -176,8 +179,13 @@ def test_absent_broker_is_named() -> None:
         session.connect()
 
 
-def test_unknown_host_is_named() -> None:
+def test_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that has no address is named, with the port."""
+
+    def unknown(*_asked: Any, **_more: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # a resolver may take its time
     session = BrokerSession(BrokerSettings("broker.invalid", 1883, "5", "lost"))
 
     with pytest.raises(BrokerError, match=r"broker\.invalid:1883 cannot be reached: "):
@@ -193,7 +201,7 @@ def test_silent_port_is_named() -> None:
         with pytest.raises(BrokerError, match=f"{HOST}:{port} does not answer"):
             session.connect(limit_s=0.2)
 
-    assert "mqtt-patient" not in [thread.name for thread in threading.enumerate()]
+    wait_until(lambda: "mqtt-patient" not in [t.name for t in threading.enumerate()])
 
 
 def test_embedded_broker_refuses_mqtt_5(embedded_broker_port: int) -> None:
