@@ -279,6 +279,11 @@ class Inbox:
             self.incoming = [one for one in self.incoming if one.topic != ready]
             self.messages = [one for one in self.messages if one[0] != ready]
 
+    def wait_until_heard(self) -> None:
+        """Wait until the broker has taken what this session has sent it on this connection."""
+        wait_until(lambda: self._session.publish("inbox/heard", b"", qos=1))
+        wait_until(lambda: self._session.unconfirmed == 0)
+
     def wait_for(self, topic: str, payload: bytes) -> None:
         """Wait until this message is among those that came."""
         with self._came:

@@ -114,7 +114,8 @@ def test_restarted_broker_is_told_again(
         session.publish("line/status", b"READY", qos=1, retain=True)
 
     speaker = open_session(embedded_broker.port, on_connect=greet)
-    listener = open_session(embedded_broker.port)
+    subscribed: list[str] = []  # once more with each connection, behind the subscriptions
+    listener = open_session(embedded_broker.port, on_connect=lambda _: subscribed.append("done"))
     inbox = Inbox(listener)
     listener.subscribe("line/news")
 
@@ -122,9 +123,10 @@ def test_restarted_broker_is_told_again(
     # Not the first loss: amqtt may take them in once more while it stops.
     for session in (speaker, listener):
         wait_until(lambda session=session: session.fault.startswith("cannot be reached"))
-    before = len(greetings)
+    before, subscribed_before = len(greetings), len(subscribed)
     embedded_broker.start()
-    wait_until(lambda: speaker.connected and listener.connected and len(greetings) > before)
+    wait_until(lambda: len(greetings) > before and len(subscribed) > subscribed_before)
+    inbox.wait_until_heard()
     newcomer = open_session(embedded_broker.port)
     found = Inbox(newcomer)
     newcomer.subscribe("line/status")
@@ -139,7 +141,8 @@ def test_nothing_is_kept_for_an_absent_broker(
     embedded_broker: EmbeddedBroker, open_session: Callable[..., BrokerSession]
 ) -> None:
     """A message while the broker is away is refused, counted, and not sent when it is back."""
-    session = open_session(embedded_broker.port)
+    subscribed: list[str] = []  # once more with each connection, behind the subscriptions
+    session = open_session(embedded_broker.port, on_connect=lambda _: subscribed.append("done"))
     inbox = Inbox(session)
     session.subscribe("line/#")
     embedded_broker.stop()
@@ -147,9 +150,9 @@ def test_nothing_is_kept_for_an_absent_broker(
     wait_until(lambda: session.fault.startswith("cannot be reached"))
 
     while_away = [session.publish("line/verdict", b"late", qos=qos) for qos in (0, 1)]
-    counted = session.unsent
+    counted, before = session.unsent, len(subscribed)
     embedded_broker.start()
-    wait_until(lambda: session.connected)
+    wait_until(lambda: len(subscribed) > before)
     wait_until(lambda: session.publish("line/verdict", b"live", qos=1))
     inbox.wait_for("line/verdict", b"live")
 
