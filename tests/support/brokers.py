@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edge.mqtt import Incoming, Protocol, Will
 
-LIMIT_S = 15.0
+LIMIT_S = 60.0
 RETRY_S = 0.02
 
 
@@ -208,12 +208,18 @@ class Line:
         self._socket = socket.create_server((HOST, 0))
         self.port: int = self._socket.getsockname()[1]
         self._clients: list[socket.socket] = []
+        self._cut: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, name="line")]
         self._threads[0].start()
 
     def cut(self) -> None:
-        """End all connections; new ones are let through, as long as it takes clients."""
-        for client in self._clients:
+        """End all connections, whatever the broker still answers on them.
+
+        New ones are let through, answers and all, as long as it takes clients.
+        """
+        self._cut = list(self._clients)
+        self.answers_pass = True
+        for client in self._cut:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_RDWR)
 
@@ -247,7 +253,7 @@ class Line:
                         return
                     if source is client:
                         broker.sendall(data)
-                    elif self.answers_pass:
+                    elif self.answers_pass and client not in self._cut:
                         client.sendall(data)
 
 
@@ -272,6 +278,11 @@ class Inbox:
         with self._came:
             self.incoming = [one for one in self.incoming if one.topic != ready]
             self.messages = [one for one in self.messages if one[0] != ready]
+
+    def wait_until_heard(self) -> None:
+        """Wait until the broker has taken what this session has sent it on this connection."""
+        wait_until(lambda: self._session.publish("inbox/heard", b"", qos=1))
+        wait_until(lambda: self._session.unconfirmed == 0)
 
     def wait_for(self, topic: str, payload: bytes) -> None:
         """Wait until this message is among those that came."""

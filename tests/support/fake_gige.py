@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from edge.sources import SourceError
+from edge.sources import CameraBusyError, SourceError
 from edge.sources.aravis_library import Library, load_aravis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from edge.sources.aravis import AravisDevice
 
 ADDRESS = "127.0.0.1"
 PROGRAM = "arv-fake-gv-camera-0.8"
@@ -108,6 +110,27 @@ def fake_gige(serial: str = "T1", *options: str) -> Iterator[FakeGige]:
             yield camera
         finally:
             camera.kill()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for what a thread brings about, as the one that releases a camera."""
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {LIMIT_S} s"
+        time.sleep(0.01)
+
+
+def open_once_free(device: AravisDevice) -> None:
+    """Open a camera that was closed lately: a thread may still say goodbye to it."""
+
+    def opens() -> bool:
+        try:
+            device.open()
+        except CameraBusyError:
+            return False
+        return True
+
+    until(opens, "the camera is free")
 
 
 def describe_better(library: Library, folder: Path) -> Path:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 DEADLINE_MS = 500
 NEXT_BOOT = "b" * 16
 LIMIT_MS = 5_000
+MARK = b"end"
+"""Follows whatever the gate has sent: behind it comes nothing that was sent before."""
 
 
 class Rig:
@@ -76,7 +78,10 @@ class Rig:
             self._on_the_way.add(socket)
 
     def step(self) -> None:
-        """Wait for a message, for one on each socket that was sent on, and let the gate work."""
+        """Wait for a message, for one on each socket that was sent on, and let the gate work.
+
+        Of several notes on one socket those behind the first may still be under way.
+        """
         sockets = self.gate._sockets
         for socket, end in ((self.ingest, sockets.notices), (self.scorer, sockets.inspections)):
             if socket in self._on_the_way:
@@ -106,13 +111,17 @@ class Rig:
         return note
 
     def acknowledgements(self) -> list[tuple[int, str]]:
-        """Return what the gate acknowledged."""
+        """Return what the gate acknowledged; it must have heard of this ingest."""
+        self.gate._sockets.notices.send_multipart([b"c1", MARK])
         found: list[tuple[int, str]] = []
-        while self.ingest.poll(50):
-            note = decode_note(self.ingest.recv())
+        while True:
+            assert self.ingest.poll(LIMIT_MS), "the gate's mark did not come"
+            message = self.ingest.recv()
+            if message == MARK:
+                return found
+            note = decode_note(message)
             assert isinstance(note, Acknowledged)
             found.append((note.seq, note.notice))
-        return found
 
     def slow_disk(self, ms: int) -> None:
         """Let the next commit of results take this long."""

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 BOOT = "0123456789abcdef"
 CAMERA = "c1"
 LIMIT_MS = 5_000
-QUIET_MS = 30
+GREET_MS = 30
+MARK = b"end"
+"""Follows whatever the camera has sent: behind it comes nothing that was sent before."""
 MS = 1_000_000
 START_NS = 3_600_000 * MS
 START = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone.utc)
@@ -136,6 +138,8 @@ class Peer:
         self._context = context
         self.endpoint = endpoint
         self.socket: Socket | None = None
+        self.camera: Socket
+        """The camera's own end, which messages leave in their order."""
 
     def appear(self) -> None:
         """Bind."""
@@ -153,26 +157,33 @@ class Peer:
         """Send anything to the camera."""
         self._bound.send_multipart([CAMERA.encode(), body])
 
-    def take(self, limit_ms: int = QUIET_MS) -> list[list[bytes]]:
-        """Return what has arrived, without the sender, once there is silence."""
+    def hears(self, limit_ms: int) -> bool:
+        """Wait for a message, which stays."""
+        return bool(self._bound.poll(limit_ms))
+
+    def take(self) -> list[list[bytes]]:
+        """Return what the camera has sent, without the sender."""
+        _await(self.camera, zmq.POLLOUT)
+        self.camera.send(MARK)
         messages: list[list[bytes]] = []
-        while self._bound.poll(limit_ms):
-            messages.append(self._bound.recv_multipart()[1:])
-        return messages
+        while True:
+            _await(self._bound)
+            message = self._bound.recv_multipart()[1:]
+            if message == [MARK]:
+                return messages
+            messages.append(message)
 
-    def notes(self, limit_ms: int = QUIET_MS) -> list[Note]:
-        """Return the notes that have arrived, without greetings and the start's own."""
-        return [
-            note for note in self.all_notes(limit_ms) if not isinstance(note, PRESENCE | Begins)
-        ]
+    def notes(self) -> list[Note]:
+        """Return the notes that were sent, without greetings and the start's own."""
+        return [note for note in self.all_notes() if not isinstance(note, PRESENCE | Begins)]
 
-    def all_notes(self, limit_ms: int = QUIET_MS) -> list[Note]:
-        """Return the notes that have arrived, greetings and all."""
-        return [decode_note(parts[0]) for parts in self.take(limit_ms) if len(parts) == 1]
+    def all_notes(self) -> list[Note]:
+        """Return the notes that were sent, greetings and all."""
+        return [decode_note(parts[0]) for parts in self.take() if len(parts) == 1]
 
-    def frames(self, limit_ms: int = QUIET_MS) -> list[Frame]:
-        """Return the frames that have arrived."""
-        return [decode_frame(parts) for parts in self.take(limit_ms) if len(parts) == 2]
+    def frames(self) -> list[Frame]:
+        """Return the frames that were sent."""
+        return [decode_frame(parts) for parts in self.take() if len(parts) == 2]
 
     @property
     def _bound(self) -> Socket:
@@ -225,6 +236,7 @@ class Rig:
         )
         counter = DurableCounter(self.counter_path)
         self.ingest = Ingest(settings, self.source, counter, BOOT, self.clock, context, recorder)
+        self.gate.camera, self.scorer.camera = self.ingest._gate, self.ingest._scorer
         if connected:
             self.gate.appear()
             self.scorer.appear()
@@ -241,9 +253,7 @@ class Rig:
     def wait_for_peers(self) -> None:
         """Wait until both connections stand."""
         for socket in (self.ingest._gate, self.ingest._scorer):
-            if not socket.poll(LIMIT_MS, zmq.POLLOUT):
-                msg = "no peer within the limit"
-                raise TimeoutError(msg)
+            _await(socket, zmq.POLLOUT)
 
     def steps(self, count: int) -> None:
         """Let ingest work."""
@@ -253,29 +263,31 @@ class Rig:
     def acknowledge(self, seq: int, notice: Any = "announced", boot: str = BOOT) -> None:
         """Let the gate acknowledge, and wait until that has arrived."""
         self.gate.send(Acknowledged(boot=boot, seq=seq, notice=notice))
-        self._await(self.ingest._gate)
+        _await(self.ingest._gate)
 
     def tell_part(self, part_id: str) -> None:
         """Let the gate tell the part of the next frame, and wait until that has arrived."""
         self.gate.send(PartAt(part_id=part_id))
-        self._await(self.ingest._gate)
+        _await(self.ingest._gate)
 
     def grant(self, settled: int, window: int, boot: str = BOOT) -> None:
         """Let the scorer grant credit, and wait until that has arrived."""
         self.scorer.send(Credit(boot=boot, settled=settled, window=window))
-        self._await(self.ingest._scorer)
+        _await(self.ingest._scorer)
 
     def meet_scorer(self) -> None:
         """Wait for the camera's greeting, without which the scorer cannot answer."""
-        while not self.scorer.take():
+        self.ingest._queue.say_hello()
+        while not self.scorer.hears(GREET_MS):
             self.ingest._queue.say_hello()
-
-    def _await(self, socket: Socket) -> None:
-        if not socket.poll(LIMIT_MS):
-            msg = "no message within the limit"
-            raise TimeoutError(msg)
 
 
 def only(kind: type[_Kind], notes: Iterable[Note]) -> list[_Kind]:
     """Return the notes of one kind."""
     return [note for note in notes if isinstance(note, kind)]
+
+
+def _await(socket: Socket, what: int = zmq.POLLIN) -> None:
+    if not socket.poll(LIMIT_MS, what):
+        msg = "no peer or message within the limit"
+        raise TimeoutError(msg)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from fake_gige import ADDRESS, describe_better, fake_gige, need_aravis
+from fake_gige import ADDRESS, describe_better, fake_gige, need_aravis, open_once_free
 
 from edge.clock import SystemClock
 from edge.sources import CameraSetupError, PixelFormatError, SourceError
@@ -34,7 +34,7 @@ def better_camera(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def opened(**settings: Any) -> AravisDevice:
     """Return a device, open, with these settings."""
     device = AravisDevice(GenicamSettings(camera=ADDRESS, **settings), SystemClock())
-    device.open()
+    open_once_free(device)
     return device
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 import zmq
-from ingest_rig import BOOT, LIMIT_MS, QUIET_MS, Rig, good, only
+from ingest_rig import BOOT, LIMIT_MS, Rig, good, only
 
 from edge.counter import read_count
 from edge.sockets import Context, Socket, connect_dealer
@@ -144,7 +144,7 @@ def test_run_ends_with_a_missed_part(rig: MakeRig, *, stopped: bool) -> None:
     line.tell_part("A")
 
     line.ingest.run(lambda: stopped)
-    notes = line.gate.all_notes(QUIET_MS)
+    notes = line.gate.all_notes()
 
     details = {note.announcement.part_id: note.detail for note in only(Lost, notes)}
     assert details == {"A": "the run ended before a picture came"}

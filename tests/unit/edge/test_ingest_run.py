@@ -75,12 +75,12 @@ class Peers:
         """Answer what has arrived; stop after far too many rounds."""
         self.rounds += 1
         self.asked_ns = self.line.clock.ns
-        for note in self.line.gate.notes(0):
+        for note in self.line.gate.notes():
             if isinstance(note, Lost):
                 self.lost.append(note)
             if self.acknowledges and isinstance(note, Announced | Lost):
                 self.line.acknowledge(note.announcement.seq, note.kind)
-        arrived = self.line.scorer.take(0)
+        arrived = self.line.scorer.take()
         self.settled += sum(len(parts) == 2 for parts in arrived) if self.settles else 0
         if arrived and self.scores:
             self.line.grant(self.settled, window=2)

@@ -252,11 +252,15 @@ def test_silent_free_camera_is_lost(start: Callable[..., Rig]) -> None:
 
 def test_triggered_camera_without_trigger_is_no_dead_one(start: Callable[..., Rig]) -> None:
     """Without a trigger for idle_s a camera that answers is NO_TRIGGER, and not opened anew."""
-    rig = start(StandInDevice(), "hardware", idle_s=0.3)
+    clock = SteppedClock()
+    rig = start(StandInDevice(), "hardware", clock=clock, idle_s=30.0)
+    rig.until(lambda: rig.source.state == "ONLINE", "ONLINE")
+    clock.advance_ms(31_000)
     rig.until(lambda: rig.source.state == "NO_TRIGGER", "NO_TRIGGER")
 
     rig.device.pictures.put(shot())
     rig.until(lambda: rig.source.state == "ONLINE", "ONLINE with the next picture")
+    clock.advance_ms(31_000)
     rig.until(lambda: rig.source.state == "NO_TRIGGER", "NO_TRIGGER again")
 
     assert rig.device.openings == 1
@@ -384,8 +388,9 @@ def test_frozen_camera_shows_in_the_pictures_that_do_not_count(start: Callable[.
     rig.until(lambda: rig.source.state == "STALE", "STALE")
 
     device.pictures.put(shot(8))
-    rig.until(lambda: rig.source.state == "ONLINE", "ONLINE")
+    rig.until(lambda: "camera_fresh" in rig.events, "word that it shows what is new")
 
+    assert rig.source.state == "ONLINE"
     assert rig.events[-2:] == ["camera_stale", "camera_fresh"]
 
 
@@ -481,6 +486,7 @@ def test_close_ends_the_thread(start: Callable[..., Rig]) -> None:
 
     rig.source.close()
     rig.source.close()
+    rig.source._thread.join(LIMIT_S)
 
     assert rig.device.closings == 1
     assert not rig.source._thread.is_alive()
@@ -492,6 +498,7 @@ def test_pauses_grow_to_the_limit_with_jitter() -> None:
     device = StandInDevice()
     rig = Rig(device, "hardware", reopen_limit_s=2.0)
     rig.source.close()
+    rig.source._thread.join(LIMIT_S)
     rig.source._tries = 0
 
     pauses = [rig.source._pause_s() for _ in range(8)]

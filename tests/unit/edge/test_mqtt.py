@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from brokers import LIMIT_S, EmbeddedBroker, Inbox, free_port, wait_until
@@ -114,14 +114,19 @@ def test_restarted_broker_is_told_again(
         session.publish("line/status", b"READY", qos=1, retain=True)
 
     speaker = open_session(embedded_broker.port, on_connect=greet)
-    listener = open_session(embedded_broker.port)
+    subscribed: list[str] = []  # once more with each connection, behind the subscriptions
+    listener = open_session(embedded_broker.port, on_connect=lambda _: subscribed.append("done"))
     inbox = Inbox(listener)
     listener.subscribe("line/news")
 
     embedded_broker.stop()
-    wait_until(lambda: not speaker.connected and not listener.connected)
+    # Not the first loss: amqtt may take them in once more while it stops.
+    for session in (speaker, listener):
+        wait_until(lambda session=session: session.fault.startswith("cannot be reached"))
+    before, subscribed_before = len(greetings), len(subscribed)
     embedded_broker.start()
-    wait_until(lambda: speaker.connected and listener.connected and len(greetings) == 2)
+    wait_until(lambda: len(greetings) > before and len(subscribed) > subscribed_before)
+    inbox.wait_until_heard()
     newcomer = open_session(embedded_broker.port)
     found = Inbox(newcomer)
     newcomer.subscribe("line/status")
@@ -129,14 +134,15 @@ def test_restarted_broker_is_told_again(
     found.wait_for("line/status", b"READY")
     wait_until(lambda: speaker.publish("line/news", b"again", qos=1))
     inbox.wait_for("line/news", b"again")
-    assert greetings == ["hello", "hello"]
+    assert len(greetings) == before + 1
 
 
 def test_nothing_is_kept_for_an_absent_broker(
     embedded_broker: EmbeddedBroker, open_session: Callable[..., BrokerSession]
 ) -> None:
     """A message while the broker is away is refused, counted, and not sent when it is back."""
-    session = open_session(embedded_broker.port)
+    subscribed: list[str] = []  # once more with each connection, behind the subscriptions
+    session = open_session(embedded_broker.port, on_connect=lambda _: subscribed.append("done"))
     inbox = Inbox(session)
     session.subscribe("line/#")
     embedded_broker.stop()
@@ -144,9 +150,9 @@ def test_nothing_is_kept_for_an_absent_broker(
     wait_until(lambda: session.fault.startswith("cannot be reached"))
 
     while_away = [session.publish("line/verdict", b"late", qos=qos) for qos in (0, 1)]
-    counted = session.unsent
+    counted, before = session.unsent, len(subscribed)
     embedded_broker.start()
-    wait_until(lambda: session.connected)
+    wait_until(lambda: len(subscribed) > before)
     wait_until(lambda: session.publish("line/verdict", b"live", qos=1))
     inbox.wait_for("line/verdict", b"live")
 
@@ -176,8 +182,13 @@ def test_absent_broker_is_named() -> None:
         session.connect()
 
 
-def test_unknown_host_is_named() -> None:
+def test_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that has no address is named, with the port."""
+
+    def unknown(*_asked: Any, **_more: Any) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # a resolver may take its time
     session = BrokerSession(BrokerSettings("broker.invalid", 1883, "5", "lost"))
 
     with pytest.raises(BrokerError, match=r"broker\.invalid:1883 cannot be reached: "):
@@ -193,7 +204,7 @@ def test_silent_port_is_named() -> None:
         with pytest.raises(BrokerError, match=f"{HOST}:{port} does not answer"):
             session.connect(limit_s=0.2)
 
-    assert "mqtt-patient" not in [thread.name for thread in threading.enumerate()]
+    wait_until(lambda: "mqtt-patient" not in [t.name for t in threading.enumerate()])
 
 
 def test_embedded_broker_refuses_mqtt_5(embedded_broker_port: int) -> None:

@@ -310,7 +310,7 @@ def test_a_login_that_goes_wrong_leaves_no_thread(closed_mosquitto_port: int) ->
     with pytest.raises(BrokerError, match="refused: Not authorized"):
         session.connect()
 
-    assert "mqtt-given-up" not in [thread.name for thread in threading.enumerate()]
+    wait_until(lambda: "mqtt-given-up" not in [t.name for t in threading.enumerate()])
     assert session.fault == "closed"
 
 

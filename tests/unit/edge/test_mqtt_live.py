@@ -203,6 +203,7 @@ def test_the_waiter_is_woken(
     inbox = Inbox(session)
     inbox.subscribe("line/y")
     other = open_session(*broker)
+    wait_until(lambda: bool(rings))
     rings.clear()
 
     session.publish("line/x", b"", qos=1, receipt=7)

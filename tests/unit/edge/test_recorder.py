@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -170,9 +171,17 @@ def test_close_names_what_it_does_not_write_any_more(index: Path, slow: Slow) ->
         recorder.put_frame(frame(seq))
     recorder.put(Announced(announcement=announcement(4)))
     assert slow.begun.wait(made.LIMIT_S)
-    threading.Timer(0.05, slow.may_go_on.set).start()
 
+    def let_go_on() -> None:
+        end = time.monotonic() + made.LIMIT_S
+        while not recorder._hurries and time.monotonic() < end:
+            time.sleep(0.001)
+        slow.may_go_on.set()
+
+    helper = threading.Thread(target=let_go_on)
+    helper.start()
     recorder.close(0.0)
+    helper.join()
     recorder._thread.join(made.LIMIT_S)
 
     lines = Recording(index.parent.parent).indexes["c1"]
