@@ -161,9 +161,11 @@ class Subscriber:
             verdicts[json.loads(payload)["seq"]].append(came_ns)
         for came_ns, payload in self._parts:
             parts[payload.decode("ascii").split(";")[2]].append(came_ns)
+        on_time = set(parts)
         for came_ns, payload in self._late_parts:
             # The gate may have had its line in time, and the message of the part was too late.
-            parts.setdefault(json.loads(payload)["part"], [came_ns])
+            if (part := json.loads(payload)["part"]) not in on_time:
+                parts[part].append(came_ns)
         return Heard(verdicts, parts)
 
     def _take(self, message: Incoming) -> None:

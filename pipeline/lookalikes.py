@@ -91,7 +91,7 @@ def look_alikes(
     alike, spacings, rest = _steps(nearest, most, keep_lowest)
     hidden = (spacings >= LEAST_SPACING) & (rest >= limit)
     if at_first:
-        decides = nearest[: max(1, round(keep_lowest * peers))].mean(axis=0).max()
+        decides = _scores(nearest, keep_lowest).max()
         # A single peer hides no spot, and where it is as near as a copy any step is large.
         hidden |= (alike > 1) & (spacings >= CLEAR_SPACING) & (rest >= decides)
     if not hidden.any():
@@ -121,17 +121,21 @@ def _steps(
     Returns:
         Three times [P]; the last are the patch scores without those that come before.
     """
-    peers = len(nearest)
     ranks = np.arange(1, most + 1)
     near = np.maximum(nearest[:most], np.finfo(np.float32).tiny)
     spacings = ranks[:, None] * np.log(np.maximum(nearest[1 : most + 1], near) / near)
     alike = 1 + spacings.argmax(axis=0)
     rest = np.empty(nearest.shape[1], np.float32)
     for i in np.unique(alike):
-        kept = max(1, round(keep_lowest * (peers - i)))
         columns = alike == i
-        rest[columns] = nearest[i : i + kept, columns].mean(axis=0)
+        rest[columns] = _scores(nearest[i:, columns], keep_lowest)
     return alike, spacings.max(axis=0), rest
+
+
+def _scores(nearest: Distances, keep_lowest: float) -> Distances:
+    """Patch scores [P] of ascending distances [n, P]."""
+    kept = max(1, round(keep_lowest * len(nearest)))
+    return np.asarray(nearest[:kept].mean(axis=0))
 
 
 def explains(distances: Distances, spot: Flags, limit: float, share: float = EXPLAINED) -> Flags:

@@ -195,7 +195,9 @@ def test_absent_camera_is_tried_for_ever(start: Callable[..., Rig]) -> None:
     assert rig.source.counts["losses"] == rig.source.counts["openings"] == 1
 
 
-def test_who_gets_a_picture_finds_the_camera_there(start: Callable[..., Rig]) -> None:
+def test_who_gets_a_picture_finds_the_camera_there(
+    start: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A picture that can be read is counted, and of a camera that is ONLINE."""
     rig = start(StandInDevice())
     found: list[tuple[Capture | None, str, int]] = []
@@ -212,7 +214,7 @@ def test_who_gets_a_picture_finds_the_camera_there(start: Callable[..., Rig]) ->
         reader.start()
         reader.join(0.05)  # it may have to wait until the picture is accounted for
 
-    wakeup.set = read_at_once  # type: ignore[method-assign]
+    monkeypatch.setattr(wakeup, "set", read_at_once)
     rig.device.pictures.put(shot())
     rig.until(lambda: len(found) > 0 and found[0][0] is not None, "picture")
 

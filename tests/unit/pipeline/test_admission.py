@@ -369,10 +369,12 @@ def test_what_one_of_a_first_burst_shows_all_have(monkeypatch: pytest.MonkeyPatc
     shows = belt.stream.window.find("b" * 16, 3)
     at = WindowScores.at
 
+    def none(distances: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
+        return np.zeros(len(distances), bool)
+
     def look(looks: WindowScores, slot: int, *given: Any, **named: Any) -> Look:
         with monkeypatch.context() as others:
             if slot != shows:
-                none = lambda distances, *_, **__: np.zeros(len(distances), bool)  # noqa: E731
                 others.setattr("pipeline.window_scores.look_alikes", none)
             return at(looks, slot, *given, **named)
 

@@ -255,44 +255,44 @@ def test_config_is_a_line_with_durable_commits(tmp_path: Path) -> None:
     assert (config.mqtt.embedded, config.mqtt.port) == (True, 1234)
 
 
-def test_subscriber_stamps_what_comes(tmp_path: Path, embedded_broker_port: int) -> None:
-    """Each message of verdict and plc has the moment it came, from the first one on."""
-    config = load_config(write_config(DeadlineBench(1, 50, 200), tmp_path, embedded_broker_port))
+def stamped(folder: Path, port: int, *messages: tuple[str, bytes], results: int) -> Heard:
+    """Return what a subscriber heard of a line in time for one part, and of these messages.
+
+    The bench's own message, by which it knows that the broker listens, is the first.
+    """
+    config = load_config(write_config(DeadlineBench(1, 50, 200), folder, port))
     moments = iter(range(100, 200))
     subscriber = Subscriber(config, lambda: next(moments))
     topics = Topics("musc", "site", "area", "line", "station")
     subscriber.connect()
 
     with open_sessions() as connect:
-        box = connect(embedded_broker_port)
+        box = connect(port)
         box.publish(topics.under("plc"), plc_line(BOOT, 1, "S000000", "NO_RESULT"), qos=1)
-        box.publish(topics.under("verdict"), b'{"seq": 1}', qos=1)
-        box.publish(topics.under("verdict"), b'{"seq": 1}', qos=1)
-        wait_until(lambda: subscriber.count == 2)
+        for topic, payload in messages:
+            box.publish(topics.under(topic), payload, qos=1)
+        wait_until(lambda: subscriber.count == results)
     subscriber.close()
+    return subscriber.heard()
 
-    # The bench's own message, by which it knows that the broker listens, was the first.
-    assert subscriber.heard() == ({1: [102, 103]}, {"S000000": [101]})
+
+def test_subscriber_stamps_what_comes(tmp_path: Path, embedded_broker_port: int) -> None:
+    """Each message of verdict and plc has the moment it came, from the first one on."""
+    verdict = ("verdict", b'{"seq": 1}')
+
+    found = stamped(tmp_path, embedded_broker_port, verdict, verdict, results=2)
+
+    assert found == ({1: [102, 103]}, {"S000000": [101]})
 
 
 def test_subscriber_stamps_what_is_late(tmp_path: Path, embedded_broker_port: int) -> None:
     """A result on history came when it came there; a part's, where no line of plc did."""
-    config = load_config(write_config(DeadlineBench(1, 50, 200), tmp_path, embedded_broker_port))
-    moments = iter(range(100, 200))
-    subscriber = Subscriber(config, lambda: next(moments))
-    topics = Topics("musc", "site", "area", "line", "station")
-    subscriber.connect()
+    names = ("S000000", "S000001", "S000001")
+    parts = [("history/part", f'{{"part": "{part}"}}'.encode()) for part in names]
 
-    with open_sessions() as connect:
-        box = connect(embedded_broker_port)
-        box.publish(topics.under("plc"), plc_line(BOOT, 1, "S000000", "NO_RESULT"), qos=1)
-        for part in ("S000000", "S000001"):
-            box.publish(topics.under("history/part"), f'{{"part": "{part}"}}'.encode(), qos=1)
-        box.publish(topics.under("history"), b'{"seq": 2}', qos=1)
-        wait_until(lambda: subscriber.count == 1)
-    subscriber.close()
+    found = stamped(tmp_path, embedded_broker_port, *parts, ("history", b'{"seq": 2}'), results=1)
 
-    assert subscriber.heard() == ({2: [104]}, {"S000000": [101], "S000001": [103]})
+    assert found == ({2: [105]}, {"S000000": [101], "S000001": [103, 104]})
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then() -> None:

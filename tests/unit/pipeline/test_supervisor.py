@@ -279,10 +279,10 @@ class EndsWhileLookedAt:
         """Close the pipe."""
 
 
-def test_last_words_are_heard() -> None:
+def test_last_words_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stage that was ready and ended at once is no stage that failed at its start."""
     stage = Stage(StageCommand("gate", "gate", ()), None)
-    stage._process = EndsWhileLookedAt()  # type: ignore[assignment] - what a stage asks of it
+    monkeypatch.setattr(stage, "_process", EndsWhileLookedAt())
 
     stage.check(0.0)
     stage.check(0.0)
